@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * LZ4 blocks through liblz4 >= 1.9.0.  Levels as in the lz4 program: negative
+ * is acceleration, 0 to 2 the default, 3 to 12 the HC compressor.
+ * Declarations after the stable part of lz4.h and lz4hc.h.
+ */
+#include "codec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VERSION_MIN = 10900 };
+enum { LEVEL_MIN = -65537, LEVEL_MAX = 12, LEVEL_HC = 3 };
+/* LZ4 matches reach back 64 KiB at most. */
+enum { HISTORY = 65536 };
+
+typedef struct Lz4Api {
+    int (*version_number)(void);
+    int (*bound)(int);
+    void *(*fast_new)(void);
+    int (*fast_free)(void *);
+    void (*fast_reset)(void *);
+    int (*fast_compress)(void *, const char *, char *, int, int, int);
+    int (*fast_save)(void *, char *, int);
+    void *(*hc_new)(void);
+    int (*hc_free)(void *);
+    void (*hc_reset)(void *, int);
+    int (*hc_compress)(void *, const char *, char *, int, int);
+    int (*hc_save)(void *, char *, int);
+    int (*decompress)(const char *, char *, int, int, const char *, int);
+} Lz4Api;
+
+static const CodecSymbol lz4_symbols[] = {
+    {"LZ4_versionNumber", offsetof(Lz4Api, version_number)},
+    {"LZ4_compressBound", offsetof(Lz4Api, bound)},
+    {"LZ4_createStream", offsetof(Lz4Api, fast_new)},
+    {"LZ4_freeStream", offsetof(Lz4Api, fast_free)},
+    {"LZ4_resetStream_fast", offsetof(Lz4Api, fast_reset)},
+    {"LZ4_compress_fast_continue", offsetof(Lz4Api, fast_compress)},
+    {"LZ4_saveDict", offsetof(Lz4Api, fast_save)},
+    {"LZ4_createStreamHC", offsetof(Lz4Api, hc_new)},
+    {"LZ4_freeStreamHC", offsetof(Lz4Api, hc_free)},
+    {"LZ4_resetStreamHC_fast", offsetof(Lz4Api, hc_reset)},
+    {"LZ4_compress_HC_continue", offsetof(Lz4Api, hc_compress)},
+    {"LZ4_saveDictHC", offsetof(Lz4Api, hc_save)},
+    {"LZ4_decompress_safe_usingDict", offsetof(Lz4Api, decompress)},
+    {NULL, 0},
+};
+
+/* A compressor has a stream, a decompressor only history. */
+typedef struct Lz4Context {
+    const Lz4Api *api;
+    void *stream; /* LZ4_stream_t or, from LEVEL_HC on, LZ4_streamHC_t */
+    int level;
+    bool streaming;
+    int history_size;
+    char history[HISTORY]; /* of a streaming context: the latest bytes */
+} Lz4Context;
+
+static int lz4_describe(CodecLibrary *library, CodecError *error)
+{
+    const Lz4Api *api = library->api;
+    unsigned version = (unsigned)api->version_number();
+
+    snprintf(library->version, sizeof(library->version), "%u.%u.%u",
+             version / 10000, version / 100 % 100, version % 100);
+    if (version < VERSION_MIN) {
+        return codec_fail(error, "is %s, older than 1.9.0", library->version);
+    }
+    library->version_number = version;
+    library->level_min = LEVEL_MIN;
+    library->level_max = LEVEL_MAX;
+    return 0;
+}
+
+static size_t lz4_bound(const CodecLibrary *library, size_t size)
+{
+    const Lz4Api *api = library->api;
+
+    return (size_t)api->bound((int)size);
+}
+
+static void lz4_free(void *opaque)
+{
+    Lz4Context *context = opaque;
+
+    if (!context) {
+        return;
+    }
+    if (context->stream && context->level >= LEVEL_HC) {
+        context->api->hc_free(context->stream);
+    } else if (context->stream) {
+        context->api->fast_free(context->stream);
+    }
+    free(context);
+}
+
+static Lz4Context *lz4_context(const CodecLibrary *library, bool streaming)
+{
+    Lz4Context *context = malloc(sizeof(*context));
+
+    if (context) {
+        context->api = library->api;
+        context->stream = NULL;
+        context->level = 0;
+        context->streaming = streaming;
+        context->history_size = 0;
+    }
+    return context;
+}
+
+static void *lz4_compressor_new(const CodecLibrary *library, int level,
+                                bool streaming)
+{
+    Lz4Context *context = lz4_context(library, streaming);
+
+    if (!context) {
+        return NULL;
+    }
+    context->level = level;
+    if (level >= LEVEL_HC) {
+        context->stream = context->api->hc_new();
+        if (context->stream) {
+            context->api->hc_reset(context->stream, level);
+        }
+    } else {
+        context->stream = context->api->fast_new();
+    }
+    if (!context->stream) {
+        lz4_free(context);
+        return NULL;
+    }
+    return context;
+}
+
+static void *lz4_decompressor_new(const CodecLibrary *library, bool streaming)
+{
+    return lz4_context(library, streaming);
+}
+
+static ptrdiff_t lz4_compress(void *compressor, void *to, size_t room,
+                              const void *from, size_t size, CodecError *error)
+{
+    Lz4Context *context = compressor;
+    const Lz4Api *api = context->api;
+    bool hc = context->level >= LEVEL_HC;
+    int written;
+
+    if (hc) {
+        if (!context->streaming) {
+            api->hc_reset(context->stream, context->level);
+        }
+        written = api->hc_compress(context->stream, from, to, (int)size,
+                                   (int)room);
+    } else {
+        if (!context->streaming) {
+            api->fast_reset(context->stream);
+        }
+        written = api->fast_compress(context->stream, from, to, (int)size,
+                                     (int)room, -context->level);
+    }
+    if (written <= 0) {
+        return codec_fail(error, "output exceeds its bound");
+    }
+    if (context->streaming) {
+        (hc ? api->hc_save : api->fast_save)(context->stream, context->history,
+                                             HISTORY);
+    }
+    return written;
+}
+
+static void remember(Lz4Context *context, const char *data, size_t size)
+{
+    if (size >= HISTORY) {
+        memcpy(context->history, data + size - HISTORY, HISTORY);
+        context->history_size = HISTORY;
+        return;
+    }
+    size_t kept = (size_t)context->history_size;
+
+    if (kept > HISTORY - size) {
+        memmove(context->history, context->history + kept - (HISTORY - size),
+                HISTORY - size);
+        kept = HISTORY - size;
+    }
+    memcpy(context->history + kept, data, size);
+    context->history_size = (int)(kept + size);
+}
+
+static int lz4_decompress(void *decompressor, void *to, size_t size,
+                          const void *from, size_t from_size,
+                          CodecError *error)
+{
+    Lz4Context *context = decompressor;
+    int written = context->api->decompress(from, to, (int)from_size, (int)size,
+                                           context->history,
+                                           context->history_size);
+
+    if (written < 0) {
+        return codec_fail(error, "malformed block");
+    }
+    if ((size_t)written != size) {
+        return codec_fail(error, "%d bytes where %zu were expected", written,
+                          size);
+    }
+    if (context->streaming) {
+        remember(context, to, size);
+    }
+    return 0;
+}
+
+const CodecOps codec_lz4 = {
+    .name = "lz4",
+    .provider = "liblz4",
+    .symbols = lz4_symbols,
+    .api_size = sizeof(Lz4Api),
+    .streaming = true,
+    .level_default = 1,
+    .describe = lz4_describe,
+    .bound = lz4_bound,
+    .compressor_new = lz4_compressor_new,
+    .compressor_free = lz4_free,
+    .compress = lz4_compress,
+    .decompressor_new = lz4_decompressor_new,
+    .decompressor_free = lz4_free,
+    .decompress = lz4_decompress,
+};

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The handler that turns the body of a PAGES record back into pages.  Bodies
+ * come from outside: nothing in them is believed before it was checked.
+ */
+#define _GNU_SOURCE
+#include "bytes.h"
+#include "event.h"
+#include "guard.h"
+#include "handlers.h"
+#include "xxh64.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct DecompressState {
+    void *decompressor; /* for independent blocks; NULL for codec none */
+} DecompressState;
+
+/* The part of the body that is still to be read. */
+typedef struct Rest {
+    const uint8_t *at;
+    size_t size;
+} Rest;
+
+static const uint8_t *take(Rest *rest, size_t size)
+{
+    const uint8_t *at = rest->at;
+
+    if (size > rest->size) {
+        return NULL;
+    }
+    rest->at += size;
+    rest->size -= size;
+    return at;
+}
+
+static uint8_t *page_data(const PageJob *job, const PageRequest *request,
+                          uint32_t i)
+{
+    return request->data + (size_t)i * job->page_size;
+}
+
+static int malformed(PageRequest *request, uint32_t i, const char *what)
+{
+    return page_request_fail(request, request->first_page + i, true, "%s",
+                             what);
+}
+
+/* --- Classes and details --------------------------------------------------- */
+
+static int read_detail(const PageJob *job, PageRequest *request, uint32_t i,
+                       Rest *rest)
+{
+    const uint8_t *at;
+
+    switch (request->classes[i]) {
+    case PAGE_SAME:
+    case PAGE_DEDUPLICATED:
+        at = take(rest, 8);
+        if (!at) {
+            return malformed(request, i, "the record's details are cut off");
+        }
+        request->values[i] = load_le64(at);
+        if (request->classes[i] == PAGE_DEDUPLICATED &&
+            request->values[i] >= request->first_page + i) {
+            return malformed(request, i,
+                             "a deduplicated page refers to a later page");
+        }
+        return 0;
+    case PAGE_COMPRESSED:
+        if (!job->library->ops->decompress) {
+            return malformed(request, i, "a compressed page without a codec");
+        }
+        if (job->grouping == GROUPING_PAGE) {
+            at = take(rest, 2);
+            if (!at) {
+                return malformed(request, i,
+                                 "the record's details are cut off");
+            }
+            request->sizes[i] = load_le16(at);
+        }
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int read_table(const PageJob *job, PageRequest *request, Rest *rest)
+{
+    const uint8_t *classes = take(rest, request->pages);
+
+    memset(request->counts, 0, sizeof(request->counts));
+    if (!classes) {
+        return malformed(request, 0, "the record's classes are cut off");
+    }
+    /* Checked where nobody can change it any more. */
+    memcpy(request->classes, classes, request->pages);
+    for (uint32_t i = 0; i < request->pages; i++) {
+        if (request->classes[i] >= PAGE_CLASSES) {
+            return malformed(request, i, "a page of unknown class");
+        }
+        request->counts[request->classes[i]]++;
+        int failed = read_detail(job, request, i, rest);
+
+        if (failed) {
+            return failed;
+        }
+    }
+    return 0;
+}
+
+/* --- Payload --------------------------------------------------------------- */
+
+static int decompress_page(const PageJob *job, PageRequest *request,
+                           void *decompressor, uint32_t i, Rest *rest)
+{
+    uint8_t *page = page_data(job, request, i);
+    bool compressed = request->classes[i] == PAGE_COMPRESSED;
+    size_t size = compressed ? request->sizes[i] : job->page_size;
+    const uint8_t *from;
+
+    if (!compressed && request->classes[i] != PAGE_NORMAL) {
+        return 0;
+    }
+    from = take(rest, size);
+    if (!from) {
+        return malformed(request, i, "the record's payload is cut off");
+    }
+    if (!compressed) {
+        memcpy(page, from, size);
+    } else if (job->library->ops->decompress(decompressor, page,
+                                             job->page_size, from, size,
+                                             &request->failure.error)) {
+        request->failure.page = request->first_page + i;
+        return -EIO;
+    }
+    return 0;
+}
+
+/* Moves the pages that stand side by side at the start of data, last first,
+ * to where they belong. */
+static void spread(const PageJob *job, PageRequest *request, uint32_t content)
+{
+    for (uint32_t i = request->pages; i > content;) {
+        i--;
+        if (request->classes[i] >= PAGE_NORMAL) {
+            content--;
+            memcpy(page_data(job, request, i), page_data(job, request, content),
+                   job->page_size);
+        }
+    }
+}
+
+static void *channel_decompressor(PageJob *job, uint32_t channel)
+{
+    void **context = &job->channel_contexts[channel];
+
+    if (!*context) {
+        *context = job->library->ops->decompressor_new(job->library, true);
+    }
+    return *context;
+}
+
+static int decompress_packet(PageJob *job, PageRequest *request,
+                             void *decompressor, Rest *rest)
+{
+    uint32_t normal = request->counts[PAGE_NORMAL];
+    uint32_t compressed = request->counts[PAGE_COMPRESSED];
+    uint32_t content = normal ? normal : compressed;
+    size_t size = (size_t)content * job->page_size;
+    size_t from_size = normal ? size : rest->size;
+    const uint8_t *from = take(rest, from_size);
+
+    if (normal && compressed) {
+        return malformed(request, 0, "a packet of two kinds of pages");
+    }
+    if (!content) {
+        return from_size
+                   ? malformed(request, 0, "a payload without pages for it")
+                   : 0;
+    }
+    if (!from) {
+        return malformed(request, 0, "the record's payload is cut off");
+    }
+    if (normal) {
+        memcpy(request->data, from, size);
+    } else {
+        if (job->grouping == GROUPING_STREAM) {
+            decompressor = channel_decompressor(job, request->channel);
+        }
+        if (!decompressor) {
+            return page_request_fail(request, request->first_page, false,
+                                     "no memory for channel %u",
+                                     request->channel);
+        }
+        if (job->library->ops->decompress(decompressor, request->data, size,
+                                          from, from_size,
+                                          &request->failure.error)) {
+            request->failure.page = request->first_page;
+            return -EIO;
+        }
+    }
+    spread(job, request, content);
+    return 0;
+}
+
+static int read_payload(PageJob *job, PageRequest *request,
+                        void *decompressor, Rest *rest)
+{
+    int failed = 0;
+
+    if (job->grouping != GROUPING_PAGE) {
+        failed = decompress_packet(job, request, decompressor, rest);
+    } else {
+        for (uint32_t i = 0; i < request->pages && !failed; i++) {
+            failed = decompress_page(job, request, decompressor, i, rest);
+        }
+    }
+    if (!failed && rest->size) {
+        return malformed(request, 0, "data beyond the record's last page");
+    }
+    return failed;
+}
+
+/* --- The handler ----------------------------------------------------------- */
+
+/* What neither the payload nor an earlier page holds, and all hashes. */
+static void finish_pages(const PageJob *job, PageRequest *request)
+{
+    for (uint32_t i = 0; i < request->pages; i++) {
+        uint8_t *page = page_data(job, request, i);
+
+        switch (request->classes[i]) {
+        case PAGE_ZERO:
+            if (job->fill_zeros) {
+                page_fill(page, job->page_size, 0);
+            }
+            request->hashes[i] = job->zero_hash;
+            break;
+        case PAGE_DEDUPLICATED:
+            break;
+        case PAGE_SAME:
+            page_fill(page, job->page_size, request->values[i]);
+            /* fall through */
+        default:
+            request->hashes[i] = xxh64(page, job->page_size, 0);
+        }
+    }
+    request->data_size = (size_t)request->pages * job->page_size;
+}
+
+static int handle_body(PageJob *job, PageRequest *request,
+                       const DecompressState *state)
+{
+    Rest rest = {request->input, request->input_size};
+    int failed = 0;
+
+    request->failure.image = false;
+    if (request->pages > job->pages_max ||
+        request->channel >= (job->channels ? job->channels : 1)) {
+        return malformed(request, 0, "a record that exceeds the header");
+    }
+    if (xxh64(rest.at, rest.size, 0) != request->body_checksum) {
+        return malformed(request, 0, "the record's checksum does not match");
+    }
+    failed = read_table(job, request, &rest);
+    if (!failed) {
+        failed = read_payload(job, request, state->decompressor, &rest);
+    }
+    if (!failed) {
+        finish_pages(job, request);
+    }
+    return failed;
+}
+
+static int handle_mapped(PageJob *job, PageRequest *request,
+                         const DecompressState *state)
+{
+    Guard guard;
+
+    if (!GUARD_ENTER(&guard, request->input, request->input_size)) {
+        return malformed(request, 0,
+                         "the stream became shorter while it was read");
+    }
+    int failed = handle_body(job, request, state);
+
+    guard_leave(&guard);
+    return failed;
+}
+
+static int decompress_handler(void *opaque, void *thread_state,
+                              void *job_opaque)
+{
+    PageJob *job = job_opaque;
+    PageRequest *request = opaque;
+    int64_t start = event_clock();
+    int failed = request->mapped ? handle_mapped(job, request, thread_state)
+                                 : handle_body(job, request, thread_state);
+
+    request->elapsed_ns = (uint64_t)(event_clock() - start);
+    return failed;
+}
+
+/* --- Life ------------------------------------------------------------------ */
+
+static int decompress_request_init(void *request, void *opaque)
+{
+    const PageJob *job = opaque;
+
+    return page_request_init(request, job,
+                             (size_t)job->pages_max * job->page_size);
+}
+
+static void decompress_request_uninit(void *request, void *job)
+{
+    (void)job;
+    page_request_uninit(request);
+}
+
+static int decompress_thread_init(void *opaque, unsigned index,
+                                  void *job_opaque)
+{
+    const PageJob *job = job_opaque;
+    const CodecOps *codec = job->library->ops;
+    DecompressState *state = opaque;
+
+    (void)index;
+    if (!codec->decompress || job->grouping == GROUPING_STREAM) {
+        return 0;
+    }
+    state->decompressor = codec->decompressor_new(job->library, false);
+    return state->decompressor ? 0 : -ENOMEM;
+}
+
+static void decompress_thread_uninit(void *opaque, void *job_opaque)
+{
+    const PageJob *job = job_opaque;
+    DecompressState *state = opaque;
+
+    if (state->decompressor) {
+        job->library->ops->decompressor_free(state->decompressor);
+    }
+}
+
+void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops)
+{
+    uint8_t *zeros = (uint8_t[PAGE_SIZE_MAX]){0};
+
+    job->zero_hash = xxh64(zeros, job->page_size, 0);
+    *ops = (ThreadedWorkqueueOps){
+        .thread_request_init = decompress_request_init,
+        .thread_request_uninit = decompress_request_uninit,
+        .thread_request_handler = decompress_handler,
+        .thread_init = decompress_thread_init,
+        .thread_uninit = decompress_thread_uninit,
+        .request_size = sizeof(PageRequest),
+        .thread_state_size = sizeof(DecompressState),
+        .opaque = job,
+    };
+}
+
+void page_decompress_job_end(PageJob *job)
+{
+    for (uint32_t i = 0; i < job->channels; i++) {
+        if (job->channel_contexts[i]) {
+            job->library->ops->decompressor_free(job->channel_contexts[i]);
+            job->channel_contexts[i] = NULL;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Finds pages that equal an earlier page, in page order and on one thread, so
+ * that the result depends on the image alone.  A hash only proposes; a page
+ * is called equal after its bytes were compared.
+ */
+#ifndef MIGCOMP_DEDUP_H
+#define MIGCOMP_DEDUP_H
+
+#include "handlers.h"
+
+/* Where the pages of an image lie in memory. */
+typedef struct PageExtent {
+    uint64_t first_page;
+    uint64_t pages;
+    const uint8_t *start;
+} PageExtent;
+
+typedef struct PageMap {
+    PageExtent *extents; /* by first_page */
+    size_t extents_nr;
+    uint32_t page_size;
+    bool mapped; /* reading may raise SIGBUS */
+} PageMap;
+
+/* pages consecutive pages from first_page on; NULL if they do not lie
+ * together in memory. */
+const uint8_t *page_map_find(const PageMap *map, uint64_t first_page,
+                             uint64_t pages);
+
+/*
+ * 2^20 entries of 16 bytes: enough for the distinct pages of 4 GiB.  Beyond
+ * that, the oldest entry of four makes room.
+ */
+typedef struct DedupTable DedupTable;
+
+DedupTable *dedup_new(void); /* NULL without memory */
+void dedup_free(DedupTable *table);
+
+/*
+ * Marks as deduplicated those content pages of a classified request that
+ * equal an earlier page of the map, and remembers the others.  -EFAULT when
+ * mapped memory was gone.
+ */
+int dedup_resolve(DedupTable *table, const PageMap *map, PageRequest *request);
+
+/*
+ * Gives deduplicated pages of a decompressed request their content, read from
+ * the image restored so far: page n at offset n * page_size of fd.  Negative
+ * errno; -ENODATA when such a page is not there.
+ */
+int dedup_restore(const PageJob *job, PageRequest *request, int fd);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The memory of requests that carry pages. */
+#define _GNU_SOURCE
+#include "handlers.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What a page's details take at most: an 8-byte value. */
+enum { DETAIL_MAX = 8 };
+
+int page_request_init(PageRequest *request, const PageJob *job,
+                      size_t data_room)
+{
+    size_t pages = job->pages_max;
+
+    request->classes = calloc(pages, sizeof(*request->classes));
+    request->hashes = calloc(pages, sizeof(*request->hashes));
+    request->values = calloc(pages, sizeof(*request->values));
+    request->sizes = calloc(pages, sizeof(*request->sizes));
+    request->details = malloc(pages * DETAIL_MAX);
+    request->data = aligned_alloc(PAGE_SIZE_MIN, data_room);
+    if (!request->classes || !request->hashes || !request->values ||
+        !request->sizes || !request->details || !request->data) {
+        page_request_uninit(request);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void page_request_uninit(PageRequest *request)
+{
+    free(request->classes);
+    free(request->hashes);
+    free(request->values);
+    free(request->sizes);
+    free(request->details);
+    free(request->data);
+    free(request->copy);
+}
+
+uint8_t *page_request_copy(const PageJob *job, PageRequest *request)
+{
+    if (!request->copy) {
+        request->copy = aligned_alloc(PAGE_SIZE_MIN, (size_t)job->pages_max *
+                                                         job->page_size);
+    }
+    return request->copy;
+}
+
+int page_request_fail(PageRequest *request, uint64_t page, bool image,
+                      const char *format, ...)
+{
+    va_list arguments;
+
+    request->failure.page = page;
+    request->failure.image = image;
+    va_start(arguments, format);
+    vsnprintf(request->failure.error.text, sizeof(request->failure.error.text),
+              format, arguments);
+    va_end(arguments);
+    return -EIO;
+}

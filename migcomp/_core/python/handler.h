@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Handler: what a queue's threads do with requests. */
+
+typedef enum HandlerKind {
+    HANDLER_COMPRESS,
+    HANDLER_DECOMPRESS,
+    HANDLER_PYTHON,
+} HandlerKind;
+
+/* The operations of HANDLER_PYTHON. */
+enum {
+    CALL_HANDLER,
+    CALL_REQUEST_INIT,
+    CALL_REQUEST_UNINIT,
+    CALL_REQUEST_DONE,
+    CALL_THREAD_INIT,
+    CALL_THREAD_UNINIT,
+    CALLS
+};
+
+typedef struct HandlerObject {
+    PyObject_HEAD
+    HandlerKind kind;
+    SignalWord used; /* locked by the queue that has it */
+    LibraryObject *library;
+    PageJob job;
+    PyObject *calls[CALLS]; /* callables or NULL */
+} HandlerObject;
+
+static bool is_page_handler(const HandlerObject *handler)
+{
+    return handler->kind != HANDLER_PYTHON;
+}
+
+/* Whether its threads call into the interpreter. */
+static bool needs_python(const HandlerObject *handler)
+{
+    return handler->kind == HANDLER_PYTHON ||
+           is_python_codec(handler->library);
+}
+
+static int handler_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    HandlerObject *self = (HandlerObject *)object;
+
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->library);
+    for (int i = 0; i < CALLS; i++) {
+        Py_VISIT(self->calls[i]);
+    }
+    return 0;
+}
+
+/* The callables are needed as long as the queue lives, which holds the
+ * handler; the cycle is broken at the queue. */
+static void handler_dealloc(PyObject *object)
+{
+    HandlerObject *self = (HandlerObject *)object;
+
+    PyObject_GC_UnTrack(object);
+    Py_CLEAR(self->library);
+    for (int i = 0; i < CALLS; i++) {
+        Py_CLEAR(self->calls[i]);
+    }
+    free_object(object);
+}
+
+static PyType_Slot handler_slots[] = {
+    {Py_tp_dealloc, handler_dealloc},
+    {Py_tp_traverse, handler_traverse},
+    {0, NULL},
+};
+
+static PyType_Spec handler_spec = {
+    .name = "migcomp._core.Handler",
+    .basicsize = sizeof(HandlerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = handler_slots,
+};
+
+static HandlerObject *handler_object(ModuleState *state, HandlerKind kind)
+{
+    HandlerObject *self = (HandlerObject *)state->handler_type->tp_alloc(
+        state->handler_type, 0);
+
+    if (self) {
+        self->kind = kind;
+    }
+    return self;
+}
+
+static int check_job(const PageJob *job)
+{
+    size_t bytes = (size_t)job->page_size * job->pages_max;
+
+    if (job->page_size < PAGE_SIZE_MIN || job->page_size > PAGE_SIZE_MAX ||
+        job->page_size & (job->page_size - 1)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "page_size must be a power of two from 4096 to 65536");
+    } else if (!bytes || bytes > REQUEST_BYTES_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "a request must hold 1 page to %u KiB of pages",
+                     REQUEST_BYTES_MAX >> 10);
+    } else if (job->grouping >= GROUPINGS) {
+        PyErr_SetString(PyExc_ValueError, "no such grouping");
+    } else if (job->grouping == GROUPING_STREAM &&
+               (!job->channels || job->channels > CHANNELS_MAX)) {
+        PyErr_Format(PyExc_ValueError, "channels must be 1 to %u",
+                     CHANNELS_MAX);
+    } else if (job->grouping == GROUPING_STREAM &&
+               !job->library->ops->streaming) {
+        PyErr_Format(PyExc_ValueError,
+                     "%s (%s) cannot keep history from packet to packet",
+                     job->library->ops->name, job->library->ops->provider);
+    } else {
+        return 0;
+    }
+    return -1;
+}
+
+static PyObject *page_handler(PyObject *module, PyObject *args,
+                              PyObject *keywords, HandlerKind kind)
+{
+    static char *names[] = {"library",   "level",    "grouping",   "page_size",
+                            "pages_max", "channels", "fill_zeros", NULL};
+    ModuleState *state = PyModule_GetState(module);
+    PyObject *library;
+    int level = 0, grouping = 0, fill_zeros = 0;
+    unsigned page_size = 0, pages_max = 0, channels = 0;
+    HandlerObject *self;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiIIIp", names,
+                                     state->library_type, &library, &level,
+                                     &grouping, &page_size, &pages_max,
+                                     &channels, &fill_zeros)) {
+        return NULL;
+    }
+    self = handler_object(state, kind);
+    if (!self) {
+        return NULL;
+    }
+    self->library = (LibraryObject *)Py_NewRef(library);
+    self->job = (PageJob){
+        .library = self->library->library,
+        .level = level,
+        .grouping = (Grouping)grouping,
+        .page_size = page_size,
+        .pages_max = pages_max,
+        .channels = channels,
+        .copy_input = is_python_codec(self->library),
+        .fill_zeros = fill_zeros,
+    };
+    if (check_job(&self->job)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *core_compressor(PyObject *module, PyObject *args,
+                                 PyObject *keywords)
+{
+    return page_handler(module, args, keywords, HANDLER_COMPRESS);
+}
+
+static PyObject *core_decompressor(PyObject *module, PyObject *args,
+                                   PyObject *keywords)
+{
+    return page_handler(module, args, keywords, HANDLER_DECOMPRESS);
+}
+
+static PyObject *core_python_handler(PyObject *module, PyObject *args,
+                                     PyObject *keywords)
+{
+    static char *names[CALLS + 1] = {
+        "handler",      "request_init", "request_uninit",
+        "request_done", "thread_init",  "thread_uninit"};
+    PyObject *calls[CALLS] = {NULL};
+    HandlerObject *self;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|OOOOO", names,
+                                     &calls[0], &calls[1], &calls[2],
+                                     &calls[3], &calls[4], &calls[5])) {
+        return NULL;
+    }
+    for (int i = 0; i < CALLS; i++) {
+        if (calls[i] == Py_None) {
+            calls[i] = NULL;
+        }
+        if ((i == CALL_HANDLER || calls[i]) &&
+            (!calls[i] || !PyCallable_Check(calls[i]))) {
+            return PyErr_Format(PyExc_TypeError, "%s must be callable",
+                                names[i]);
+        }
+    }
+    self = handler_object(PyModule_GetState(module), HANDLER_PYTHON);
+    if (!self) {
+        return NULL;
+    }
+    for (int i = 0; i < CALLS; i++) {
+        self->calls[i] = Py_XNewRef(calls[i]);
+    }
+    return (PyObject *)self;
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PageRequest: a request that carries pages to a native handler. */
+
+/* The C request if it is the submitter's and may hold so many pages. */
+static PageRequest *loadable(RequestObject *self, unsigned pages)
+{
+    BoundRequest *bound = live(self);
+
+    if (!bound) {
+        return NULL;
+    }
+    if (self->exports) {
+        PyErr_SetString(PyExc_BufferError,
+                        "the request's data is still in use");
+        return NULL;
+    }
+    if (!pages || pages > self->job->pages_max) {
+        PyErr_Format(PyExc_ValueError, "a request holds 1 to %u pages",
+                     self->job->pages_max);
+        return NULL;
+    }
+    drop_source(self);
+    bound->page.pages = pages;
+    bound->page.channel = 0;
+    bound->page.stage = STAGE_WHOLE;
+    bound->page.input = NULL;
+    bound->page.mapped = false;
+    return &bound->page;
+}
+
+static int set_channel(const RequestObject *self, PageRequest *request,
+                       unsigned channel)
+{
+    unsigned channels = self->job->channels ? self->job->channels : 1;
+
+    if (channel >= channels) {
+        PyErr_Format(PyExc_ValueError, "channel must be 0 to %u",
+                     channels - 1);
+        return -1;
+    }
+    request->channel = channel;
+    return 0;
+}
+
+/* load(page_map | None, first_page, pages, stage, channel) */
+static PyObject *page_request_load(PyObject *object, PyObject *args)
+{
+    RequestObject *self = (RequestObject *)object;
+    ModuleState *state = state_of(object);
+    unsigned long long first_page;
+    unsigned pages, stage, channel;
+    PageMapObject *map;
+    PyObject *source;
+    PageRequest *request;
+
+    if (!state || !PyArg_ParseTuple(args, "OKIII:load", &source, &first_page,
+                                    &pages, &stage, &channel)) {
+        return NULL;
+    }
+    request = loadable(self, pages);
+    if (!request || set_channel(self, request, channel)) {
+        return NULL;
+    }
+    request->first_page = first_page;
+    request->stage = (Stage)stage;
+    if (source == Py_None) {
+        Py_RETURN_NONE;
+    }
+    if (!Py_IS_TYPE(source, state->page_map_type)) {
+        return PyErr_Format(PyExc_TypeError, "load needs a PageMap or None");
+    }
+    map = (PageMapObject *)source;
+    if (map->map.page_size == self->job->page_size) {
+        request->input = page_map_find(&map->map, first_page, pages);
+    }
+    if (!request->input) {
+        return PyErr_Format(PyExc_ValueError,
+                            "pages %llu to %llu are not in the map",
+                            first_page, first_page + pages - 1);
+    }
+    request->input_size = (size_t)pages * self->job->page_size;
+    request->mapped = map->map.mapped;
+    self->source = Py_NewRef(source);
+    Py_RETURN_NONE;
+}
+
+/* Reads size bytes or up to the end of the file; bytes read or -1. */
+static ssize_t read_fully(int fd, uint8_t *to, size_t size)
+{
+    size_t held = 0;
+
+    while (held < size) {
+        ssize_t got;
+
+        Py_BEGIN_ALLOW_THREADS
+        got = read(fd, to + held, size - held);
+        Py_END_ALLOW_THREADS
+        if (!got) {
+            break;
+        }
+        if (got > 0) {
+            held += (size_t)got;
+        } else if (errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        } else if (PyErr_CheckSignals()) {
+            return -1;
+        }
+    }
+    return (ssize_t)held;
+}
+
+/* read(fd, first_page, pages, channel) -> bytes read; a last page that is not
+ * whole is filled up with zeros. */
+static PyObject *page_request_read(PyObject *object, PyObject *args)
+{
+    RequestObject *self = (RequestObject *)object;
+    unsigned long long first_page;
+    unsigned pages, channel;
+    int fd;
+
+    if (!PyArg_ParseTuple(args, "iKII:read", &fd, &first_page, &pages,
+                          &channel)) {
+        return NULL;
+    }
+    PageRequest *request = loadable(self, pages);
+
+    if (!request || set_channel(self, request, channel)) {
+        return NULL;
+    }
+    uint32_t page_size = self->job->page_size;
+    uint8_t *copy = page_request_copy(self->job, request);
+
+    if (!copy) {
+        return PyErr_NoMemory();
+    }
+    ssize_t got = read_fully(fd, copy, (size_t)pages * page_size);
+
+    if (got < 0) {
+        return NULL;
+    }
+    uint32_t whole = (uint32_t)(((size_t)got + page_size - 1) / page_size);
+
+    memset(copy + got, 0, (size_t)whole * page_size - (size_t)got);
+    request->first_page = first_page;
+    request->pages = whole;
+    request->input = copy;
+    request->input_size = (size_t)whole * page_size;
+    return PyLong_FromSsize_t(got);
+}
+
+/* load_record(body, first_page, pages, channel, checksum, mapped) */
+static PyObject *page_request_load_record(PyObject *object, PyObject *args)
+{
+    RequestObject *self = (RequestObject *)object;
+    unsigned long long first_page, checksum;
+    unsigned pages, channel;
+    PyObject *body;
+    int mapped;
+
+    if (!PyArg_ParseTuple(args, "OKIIKp:load_record", &body, &first_page,
+                          &pages, &channel, &checksum, &mapped)) {
+        return NULL;
+    }
+    PageRequest *request = loadable(self, pages);
+    int failed = mapped ? guard_install() : 0;
+
+    if (failed) {
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (!request || set_channel(self, request, channel) ||
+        PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE)) {
+        return NULL;
+    }
+    request->first_page = first_page;
+    request->input = self->body.buf;
+    request->input_size = (size_t)self->body.len;
+    request->body_checksum = checksum;
+    request->mapped = mapped;
+    Py_RETURN_NONE;
+}
+
+/* --- Results ------------------------------------------------------------------ */
+
+static PyObject *page_request_counts(PyObject *object, void *unused)
+{
+    BoundRequest *bound = live((RequestObject *)object);
+    const uint32_t *counts;
+
+    (void)unused;
+    if (!bound) {
+        return NULL;
+    }
+    counts = bound->page.counts;
+    return Py_BuildValue("(IIIII)", counts[0], counts[1], counts[2], counts[3],
+                         counts[4]);
+}
+
+enum {
+    GET_CLASSES,
+    GET_HASHES,
+    GET_DETAILS,
+    GET_FIRST_PAGE,
+    GET_PAGES,
+    GET_DATA_SIZE,
+    GET_ELAPSED,
+};
+
+static PyObject *bytes_of(const void *data, size_t size)
+{
+    return PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+}
+
+static PyObject *page_request_get(PyObject *object, void *which)
+{
+    BoundRequest *bound = live((RequestObject *)object);
+    const PageRequest *request;
+
+    if (!bound) {
+        return NULL;
+    }
+    request = &bound->page;
+    switch ((intptr_t)which) {
+    case GET_CLASSES:
+        return bytes_of(request->classes, request->pages);
+    case GET_HASHES:
+        return bytes_of(request->hashes, (size_t)request->pages * 8);
+    case GET_DETAILS:
+        return bytes_of(request->details, request->details_size);
+    case GET_FIRST_PAGE:
+        return PyLong_FromUnsignedLongLong(request->first_page);
+    case GET_PAGES:
+        return PyLong_FromUnsignedLong(request->pages);
+    case GET_DATA_SIZE:
+        return PyLong_FromSize_t(request->data_size);
+    default:
+        return PyLong_FromUnsignedLongLong(request->elapsed_ns);
+    }
+}
+
+static PyObject *page_request_get_stage(PyObject *object, void *unused)
+{
+    BoundRequest *bound = live((RequestObject *)object);
+
+    (void)unused;
+    return bound ? PyLong_FromLong(bound->page.stage) : NULL;
+}
+
+static int page_request_set_stage(PyObject *object, PyObject *value,
+                                  void *unused)
+{
+    BoundRequest *bound = live((RequestObject *)object);
+    long stage = value ? PyLong_AsLong(value) : -1;
+
+    (void)unused;
+    if (!bound || (stage == -1 && PyErr_Occurred())) {
+        return -1;
+    }
+    if (stage < STAGE_WHOLE || stage > STAGE_COMPRESS) {
+        PyErr_SetString(PyExc_ValueError, "no such stage");
+        return -1;
+    }
+    bound->page.stage = (Stage)stage;
+    return 0;
+}
+
+static int page_request_getbuffer(PyObject *object, Py_buffer *view, int flags)
+{
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live(self);
+
+    if (!bound) {
+        view->obj = NULL;
+        return -1;
+    }
+    if (PyBuffer_FillInfo(view, object, bound->page.data,
+                          (Py_ssize_t)bound->page.data_size, 1, flags)) {
+        return -1;
+    }
+    /* The memory must outlive the view. */
+    if (!self->exports++) {
+        self->exported = Py_NewRef((PyObject *)self->queue);
+    }
+    return 0;
+}
+
+static void page_request_releasebuffer(PyObject *object, Py_buffer *view)
+{
+    RequestObject *self = (RequestObject *)object;
+
+    (void)view;
+    if (!--self->exports) {
+        Py_CLEAR(self->exported);
+    }
+}
+
+/* --- What a restore does with them ----------------------------------------- */
+
+/* Writes all of it; 0 or an errno value. */
+static int write_fully(int fd, const uint8_t *from, size_t size, off_t offset)
+{
+    while (size) {
+        ssize_t put = pwrite(fd, from, size, offset);
+
+        if (put > 0) {
+            from += put;
+            size -= (size_t)put;
+            offset += put;
+        } else if (errno != EINTR) {
+            return put ? errno : ENOSPC;
+        }
+    }
+    return 0;
+}
+
+/* Every run of pages that are not zero. */
+static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
+                      off_t offset)
+{
+    uint32_t i = 0;
+
+    while (i < request->pages) {
+        uint32_t start = i;
+
+        while (i < request->pages && request->classes[i] != PAGE_ZERO) {
+            i++;
+        }
+        size_t begin = (size_t)start * page_size;
+        size_t size = (size_t)(i - start) * page_size;
+        int failed = write_fully(fd, request->data + begin, size,
+                                 offset + (off_t)begin);
+
+        if (failed) {
+            return failed;
+        }
+        while (i < request->pages && request->classes[i] == PAGE_ZERO) {
+            i++;
+        }
+    }
+    return 0;
+}
+
+/* write_pages(fd, offset): leaves holes for zero pages. */
+static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
+{
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live(self);
+    long long offset;
+    int fd, failed;
+
+    if (!bound || !PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    failed = write_runs(&bound->page, self->job->page_size, fd, offset);
+    Py_END_ALLOW_THREADS
+    if (failed) {
+        errno = failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* restore_deduplicated(fd) */
+static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
+{
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live(self);
+    int fd = PyObject_AsFileDescriptor(fd_object);
+    int failed;
+
+    if (!bound || fd < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    failed = dedup_restore(self->job, &bound->page, fd);
+    Py_END_ALLOW_THREADS
+    if (failed) {
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef page_request_methods[] = {
+    {"load", page_request_load, METH_VARARGS, NULL},
+    {"read", page_request_read, METH_VARARGS, NULL},
+    {"load_record", page_request_load_record, METH_VARARGS, NULL},
+    {"write_pages", page_request_write_pages, METH_VARARGS, NULL},
+    {"restore_deduplicated", page_request_restore, METH_O, NULL},
+    {0},
+};
+
+#define GET(name, which) \
+    {name, page_request_get, NULL, NULL, (void *)(intptr_t)(which)}
+
+static PyGetSetDef page_request_getset[] = {
+    {"sequence", request_sequence, NULL, NULL, (void *)0},
+    {"thread", request_sequence, NULL, NULL, (void *)1},
+    GET("classes", GET_CLASSES),
+    GET("hashes", GET_HASHES),
+    GET("details", GET_DETAILS),
+    GET("first_page", GET_FIRST_PAGE),
+    GET("pages", GET_PAGES),
+    GET("data_size", GET_DATA_SIZE),
+    GET("elapsed_ns", GET_ELAPSED),
+    {"counts", page_request_counts, NULL, NULL, NULL},
+    {"stage", page_request_get_stage, page_request_set_stage, NULL, NULL},
+    {0},
+};
+
+static PyType_Slot page_request_slots[] = {
+    {Py_tp_dealloc, request_dealloc},
+    {Py_tp_traverse, request_traverse},
+    {Py_tp_clear, request_clear},
+    {Py_tp_methods, page_request_methods},
+    {Py_tp_getset, page_request_getset},
+    {Py_bf_getbuffer, page_request_getbuffer},
+    {Py_bf_releasebuffer, page_request_releasebuffer},
+    {0, NULL},
+};
+
+static PyType_Spec page_request_spec = {
+    .name = "migcomp._core.PageRequest",
+    .basicsize = sizeof(RequestObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = page_request_slots,
+};

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Workqueue: the threaded workqueue with a Handler on its threads. */
+
+typedef struct QueueObject {
+    PyObject_HEAD
+    ThreadedWorkqueue *queue; /* NULL before init and after destroy */
+    SignalWord entered;       /* locked by the thread inside a method */
+    pid_t creator;
+    HandlerObject *handler;
+    ThreadedWorkqueueOps ops;  /* what the queue calls */
+    ThreadedWorkqueueOps page; /* what those of page handlers call */
+    PyObject *requests;        /* list of all request objects */
+    PyInterpreterState *interpreter;
+    PyThreadState *submitter; /* while a method runs without the GIL */
+    PyObject *exception;      /* the first raised by a Python operation */
+    ModuleState *state;       /* of the module; lives as long as the type */
+} QueueObject;
+
+static bool is_submitters(const RequestObject *self)
+{
+    return self->queue->queue && threaded_workqueue_request_is_reserved(
+                                     self->queue->queue, self->bound);
+}
+
+#define WITHOUT_GIL(self, statement) \
+    do { \
+        (self)->submitter = PyEval_SaveThread(); \
+        statement; \
+        PyEval_RestoreThread((self)->submitter); \
+    } while (0)
+
+/* Operations on the submitter's thread run inside WITHOUT_GIL. */
+static void submitter_enter(QueueObject *self)
+{
+    PyEval_RestoreThread(self->submitter);
+}
+
+static void submitter_leave(QueueObject *self)
+{
+    self->submitter = PyEval_SaveThread();
+}
+
+/* Takes the raised exception; the first one is kept. */
+static int keep_exception(QueueObject *self)
+{
+    PyObject *exception = take_exception();
+
+    if (self->exception) {
+        Py_DECREF(exception);
+    } else {
+        self->exception = exception;
+    }
+    return -EIO;
+}
+
+/* Calls a Python operation with one argument; its result is dropped. */
+static int call(QueueObject *self, int which, PyObject *argument)
+{
+    PyObject *callable = self->handler->calls[which];
+    PyObject *result =
+        callable ? PyObject_CallOneArg(callable, argument) : Py_NewRef(Py_None);
+
+    if (!result) {
+        return keep_exception(self);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* --- Operations: requests ------------------------------------------------------ */
+
+static int request_object_new(QueueObject *self, BoundRequest *bound)
+{
+    PyTypeObject *type = is_page_handler(self->handler)
+                             ? self->state->page_request_type
+                             : self->state->object_request_type;
+    RequestObject *object = (RequestObject *)type->tp_alloc(type, 0);
+    int failed;
+
+    if (!object) {
+        return keep_exception(self);
+    }
+    object->bound = bound;
+    object->queue = self;
+    object->job = &self->handler->job;
+    bound->object = object;
+    failed = PyList_Append(self->requests, (PyObject *)object);
+    Py_DECREF(object);
+    return failed ? keep_exception(self) : 0;
+}
+
+static int queue_request_init(void *request, void *opaque)
+{
+    QueueObject *self = opaque;
+    BoundRequest *bound = request;
+    int failed = 0;
+
+    if (is_page_handler(self->handler)) {
+        failed = self->page.thread_request_init(&bound->page,
+                                                &self->handler->job);
+        if (failed) {
+            return failed;
+        }
+    }
+    submitter_enter(self);
+    failed = request_object_new(self, bound);
+    if (!failed) {
+        failed = call(self, CALL_REQUEST_INIT, (PyObject *)bound->object);
+    }
+    submitter_leave(self);
+    if (failed && is_page_handler(self->handler)) {
+        self->page.thread_request_uninit(&bound->page, &self->handler->job);
+    }
+    return failed;
+}
+
+static void queue_request_uninit(void *request, void *opaque)
+{
+    QueueObject *self = opaque;
+    BoundRequest *bound = request;
+
+    submitter_enter(self);
+    call(self, CALL_REQUEST_UNINIT, (PyObject *)bound->object);
+    submitter_leave(self);
+    if (is_page_handler(self->handler)) {
+        self->page.thread_request_uninit(&bound->page, &self->handler->job);
+    }
+}
+
+static void queue_request_done(void *request, void *opaque)
+{
+    QueueObject *self = opaque;
+
+    submitter_enter(self);
+    call(self, CALL_REQUEST_DONE, (PyObject *)((BoundRequest *)request)->object);
+    submitter_leave(self);
+}
+
+/* --- Operations: threads -------------------------------------------------------- */
+
+typedef struct QueueThread {
+    PyObject *state;             /* what thread_init returned */
+    _Alignas(CACHE_LINE) char page[]; /* the page handler's own state */
+} QueueThread;
+
+static void queue_thread_uninit(void *opaque, void *queue)
+{
+    QueueObject *self = queue;
+    QueueThread *thread = opaque;
+
+    if (is_page_handler(self->handler)) {
+        self->page.thread_uninit(thread->page, &self->handler->job);
+    }
+    if (!worker_python) {
+        return;
+    }
+    python_enter();
+    if (thread->state) {
+        call(self, CALL_THREAD_UNINIT, thread->state);
+        Py_CLEAR(thread->state);
+    }
+    python_leave();
+    worker_python_free();
+}
+
+static int queue_thread_init(void *opaque, unsigned index, void *queue)
+{
+    QueueObject *self = queue;
+    QueueThread *thread = opaque;
+    int failed = 0;
+
+    if (needs_python(self->handler)) {
+        failed = worker_python_new(self->interpreter);
+        if (failed) {
+            return failed;
+        }
+    }
+    if (is_page_handler(self->handler)) {
+        failed = self->page.thread_init(thread->page, index,
+                                        &self->handler->job);
+    } else {
+        PyObject *callable = self->handler->calls[CALL_THREAD_INIT];
+
+        python_enter();
+        thread->state = callable ? PyObject_CallFunction(callable, "I", index)
+                                 : Py_NewRef(Py_None);
+        if (!thread->state) {
+            failed = keep_exception(self);
+        }
+        python_leave();
+    }
+    if (failed && worker_python) {
+        worker_python_free();
+    }
+    return failed;
+}
+
+static int queue_request_handler(void *request, void *opaque, void *queue)
+{
+    QueueObject *self = queue;
+    QueueThread *thread = opaque;
+    BoundRequest *bound = request;
+    int failed;
+
+    if (is_page_handler(self->handler)) {
+        return self->page.thread_request_handler(&bound->page, thread->page,
+                                                 &self->handler->job);
+    }
+    python_enter();
+    Py_XSETREF(bound->object->thread_state, Py_NewRef(thread->state));
+    failed = call(self, CALL_HANDLER, (PyObject *)bound->object);
+    python_leave();
+    return failed;
+}
+
+/* --- Errors --------------------------------------------------------------------- */
+
+static void raise_page_error(QueueObject *self,
+                             const ThreadedWorkqueueError *error)
+{
+    const PageFailure *failure = &((BoundRequest *)error->request)->page.failure;
+    PyObject *cause = self->handler->library->python.exception;
+    PyObject *raised = PyObject_CallFunction(
+        self->state->page_error, "KsO", (unsigned long long)failure->page,
+        failure->error.text, failure->image ? Py_True : Py_False);
+
+    if (!raised) {
+        return;
+    }
+    if (cause) {
+        PyException_SetCause(raised, Py_NewRef(cause));
+    }
+    raise_exception(raised);
+    Py_DECREF(raised);
+}
+
+/* Raises what stopped the queue. */
+static void raise_queue_error(QueueObject *self, int failed)
+{
+    ThreadedWorkqueueError error;
+
+    if (self->exception) {
+        raise_exception(self->exception);
+    } else if (failed == -EDEADLK) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "the submitter holds all requests that it waits for: "
+                        "it must submit, collect or release one first");
+    } else if (failed == -EINVAL) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "the request is not reserved");
+    } else if (threaded_workqueue_error(self->queue, &error) &&
+               is_page_handler(self->handler)) {
+        raise_page_error(self, &error);
+    } else {
+        errno = -failed;
+        PyErr_SetFromErrno(self->state->workqueue_error);
+    }
+}
+
+static void leave(QueueObject *self)
+{
+    signal_unlock(&self->entered);
+}
+
+/* 0 when the calling thread may use the queue; leave() must follow. */
+static int enter(QueueObject *self)
+{
+    if (!signal_try_lock(&self->entered)) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "a workqueue has one submitter: another thread is "
+                        "using it, or one of its operations called it");
+        return -1;
+    }
+    if (self->queue && self->creator == getpid()) {
+        return 0;
+    }
+    leave(self);
+    PyErr_SetString(self->state->workqueue_error,
+                    self->queue ? "the workqueue's threads do not exist in a "
+                                  "forked process"
+                                : "the workqueue has been destroyed");
+    return -1;
+}
+
+/* None means for ever; nanoseconds, or -1 with an exception. */
+static int64_t timeout_ns(PyObject *timeout)
+{
+    double seconds;
+
+    if (timeout == Py_None) {
+        return WAIT_FOREVER;
+    }
+    seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (!(seconds >= 0)) {
+        PyErr_SetString(PyExc_ValueError, "a timeout must not be negative");
+        return -1;
+    }
+    return seconds > 1e9 ? WAIT_FOREVER : (int64_t)(seconds * 1e9);
+}
+
+/* How long a signal waits for its Python handler. */
+#define SIGNAL_SLICE_NS 20000000
+
+typedef int (*WaitCall)(QueueObject *self, uint32_t thread, int64_t timeout_ns,
+                        void **request);
+
+/* Calls wait in slices, so that Ctrl-C works; its result, or -EINTR with a
+ * Python exception. */
+static int wait_in_slices(QueueObject *self, WaitCall wait, uint32_t thread,
+                          int64_t timeout, void **request)
+{
+    int64_t start = event_clock();
+    int failed;
+
+    for (;;) {
+        int64_t left = timeout == WAIT_FOREVER
+                           ? WAIT_FOREVER
+                           : timeout - (event_clock() - start);
+        int64_t slice = left < SIGNAL_SLICE_NS ? left : SIGNAL_SLICE_NS;
+
+        WITHOUT_GIL(self, failed = wait(self, thread, slice > 0 ? slice : 0,
+                                        request));
+        if (failed != -ETIMEDOUT || left <= slice) {
+            return self->exception ? -ECANCELED : failed;
+        }
+        if (PyErr_CheckSignals()) {
+            return -EINTR;
+        }
+    }
+}
+
+static int wait_get(QueueObject *self, uint32_t thread, int64_t timeout,
+                    void **request)
+{
+    return threaded_workqueue_get_request_timed(self->queue, thread, timeout,
+                                                request);
+}
+
+static int wait_collect(QueueObject *self, uint32_t thread, int64_t timeout,
+                        void **request)
+{
+    (void)thread;
+    return threaded_workqueue_collect_request(self->queue, timeout, request);
+}
+
+static int wait_all(QueueObject *self, uint32_t thread, int64_t timeout,
+                    void **request)
+{
+    (void)thread;
+    (void)request;
+    return threaded_workqueue_wait_for_requests(self->queue, timeout);
+}
+
+/* The request as an object; None for those failures that are answers. */
+static PyObject *answer(QueueObject *self, int failed, void *request,
+                        int answer_too)
+{
+    if (!failed) {
+        return Py_NewRef((PyObject *)((BoundRequest *)request)->object);
+    }
+    if (failed == -ETIMEDOUT || failed == answer_too) {
+        Py_RETURN_NONE;
+    }
+    if (failed != -EINTR) {
+        raise_queue_error(self, failed);
+    }
+    return NULL;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Workqueue: creating and destroying it, and its type. */
+
+static void forget_requests(QueueObject *self)
+{
+    Py_ssize_t count = self->requests ? PyList_GET_SIZE(self->requests) : 0;
+
+    for (Py_ssize_t i = 0; i < count; i++) {
+        RequestObject *request =
+            (RequestObject *)PyList_GET_ITEM(self->requests, i);
+
+        request->bound = NULL;
+        drop_source(request);
+    }
+    Py_CLEAR(self->requests);
+}
+
+static bool is_exported(const QueueObject *self)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->requests); i++) {
+        if (((RequestObject *)PyList_GET_ITEM(self->requests, i))->exports) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Ends the queue, whatever its state; how many requests nobody has seen. */
+static unsigned end_queue(QueueObject *self, ThreadedWorkqueueEnd end)
+{
+    ThreadedWorkqueue *queue = self->queue;
+    unsigned unseen = 0;
+
+    self->queue = NULL;
+    if (queue) {
+        WITHOUT_GIL(self, unseen = threaded_workqueue_destroy(queue, end));
+    }
+    forget_requests(self);
+    if (self->handler) {
+        HandlerObject *handler = self->handler;
+
+        if (handler->kind == HANDLER_COMPRESS) {
+            page_compress_job_end(&handler->job);
+        } else if (handler->kind == HANDLER_DECOMPRESS) {
+            page_decompress_job_end(&handler->job);
+        }
+        signal_unlock(&handler->used);
+        Py_CLEAR(self->handler);
+    }
+    return unseen;
+}
+
+static PyObject *queue_destroy(PyObject *object, PyObject *args,
+                               PyObject *keywords)
+{
+    static char *names[] = {"drain", NULL};
+    QueueObject *self = (QueueObject *)object;
+    int drain = 1;
+    unsigned unseen;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|p:destroy", names,
+                                     &drain)) {
+        return NULL;
+    }
+    if (!self->queue) {
+        return PyLong_FromLong(0);
+    }
+    if (!signal_try_lock(&self->entered)) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "another thread is using the workqueue");
+        return NULL;
+    }
+    if (is_exported(self)) {
+        leave(self);
+        PyErr_SetString(PyExc_BufferError,
+                        "the data of a request is still in use");
+        return NULL;
+    }
+    PyObject *before = Py_XNewRef(self->exception);
+
+    unseen = end_queue(self, drain ? WORKQUEUE_DRAIN : WORKQUEUE_CANCEL);
+    leave(self);
+    /* An operation that failed while draining would go unnoticed otherwise. */
+    if (drain && !before && self->exception) {
+        raise_exception(self->exception);
+        return NULL;
+    }
+    Py_XDECREF(before);
+    return PyLong_FromUnsignedLong(unseen);
+}
+
+static void set_ops(QueueObject *self)
+{
+    HandlerObject *handler = self->handler;
+
+    if (handler->kind == HANDLER_COMPRESS) {
+        page_compress_ops(&handler->job, &self->page);
+    } else if (handler->kind == HANDLER_DECOMPRESS) {
+        page_decompress_ops(&handler->job, &self->page);
+    }
+    self->ops = (ThreadedWorkqueueOps){
+        .thread_request_init = queue_request_init,
+        .thread_request_uninit = queue_request_uninit,
+        .thread_request_handler = queue_request_handler,
+        .thread_request_done =
+            handler->calls[CALL_REQUEST_DONE] ? queue_request_done : NULL,
+        .thread_init = queue_thread_init,
+        .thread_uninit = queue_thread_uninit,
+        .request_size = sizeof(BoundRequest),
+        .thread_state_size =
+            sizeof(QueueThread) + self->page.thread_state_size,
+        .opaque = self,
+    };
+}
+
+static int read_cpus(PyObject *sequence, unsigned cpus[MAX_THREADS_NR],
+                     ThreadedWorkqueueOptions *options)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(sequence);
+
+    if (count > MAX_THREADS_NR) {
+        count = MAX_THREADS_NR;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        cpus[i] = (unsigned)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(sequence, i));
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    *options = (ThreadedWorkqueueOptions){cpus, (unsigned)count};
+    return 0;
+}
+
+static int create_queue(QueueObject *self, const char *name, unsigned threads,
+                        unsigned requests,
+                        const ThreadedWorkqueueOptions *options)
+{
+    int failed = 0;
+
+    set_ops(self);
+    WITHOUT_GIL(self, {
+        self->queue = threaded_workqueue_create(name, threads, requests,
+                                                &self->ops, options);
+        failed = errno;
+    });
+    if (self->queue) {
+        return 0;
+    }
+    PyObject *cause =
+        is_page_handler(self->handler)
+            ? self->handler->library->python.exception
+            : NULL;
+
+    if (self->exception || cause) {
+        raise_exception(self->exception ? self->exception : cause);
+    } else if (failed == EINVAL) {
+        PyErr_Format(PyExc_ValueError,
+                     "threads must be 1 to %d, requests 1 to %d, and cpus "
+                     "must be CPUs of this machine",
+                     MAX_THREADS_NR, MAX_THREAD_REQUEST_NR);
+    } else if (failed == ENOMEM) {
+        PyErr_NoMemory();
+    } else {
+        errno = failed;
+        PyErr_SetFromErrno(self->state->workqueue_error);
+    }
+    return -1;
+}
+
+static PyObject *queue_new(PyTypeObject *type, PyObject *args,
+                           PyObject *keywords)
+{
+    static char *names[] = {"name", "threads", "requests", "handler", "cpus",
+                            NULL};
+    PyObject *handler, *cpus = NULL;
+    const char *name;
+    unsigned threads, requests, cpu_numbers[MAX_THREADS_NR];
+    ThreadedWorkqueueOptions options = {0};
+    QueueObject *self = (QueueObject *)type->tp_alloc(type, 0);
+
+    if (!self) {
+        return NULL;
+    }
+    self->state = state_of((PyObject *)self);
+    if (!self->state ||
+        !PyArg_ParseTupleAndKeywords(args, keywords, "sIIO!|O!:Workqueue",
+                                     names, &name, &threads, &requests,
+                                     self->state->handler_type, &handler,
+                                     &PyTuple_Type, &cpus) ||
+        (cpus && read_cpus(cpus, cpu_numbers, &options))) {
+        goto failed;
+    }
+    if (!signal_try_lock(&((HandlerObject *)handler)->used)) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "the handler is in use by another workqueue");
+        goto failed;
+    }
+    self->handler = (HandlerObject *)Py_NewRef(handler);
+    self->interpreter = PyInterpreterState_Get();
+    self->creator = getpid();
+    self->requests = PyList_New(0);
+    if (!self->requests ||
+        create_queue(self, name, threads, requests, &options)) {
+        goto failed;
+    }
+    return (PyObject *)self;
+
+failed:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int queue_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    QueueObject *self = (QueueObject *)object;
+
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->handler);
+    Py_VISIT(self->requests);
+    Py_VISIT(self->exception);
+    return 0;
+}
+
+static int queue_clear(PyObject *object)
+{
+    QueueObject *self = (QueueObject *)object;
+
+    end_queue(self, WORKQUEUE_CANCEL);
+    Py_CLEAR(self->exception);
+    return 0;
+}
+
+static void queue_dealloc(PyObject *object)
+{
+    PyObject_GC_UnTrack(object);
+    queue_clear(object);
+    free_object(object);
+}
+
+static PyMethodDef queue_methods[] = {
+    {"get_request", (PyCFunction)(void (*)(void))queue_get_request,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"submit_request", queue_submit_request, METH_O, NULL},
+    {"collect_request", (PyCFunction)(void (*)(void))queue_collect_request,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"poll_request", queue_poll_request, METH_NOARGS, NULL},
+    {"release_request", queue_release_request, METH_O, NULL},
+    {"wait_for_requests", (PyCFunction)(void (*)(void))queue_wait_for_requests,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"destroy", (PyCFunction)(void (*)(void))queue_destroy,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"stats", queue_stats, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyType_Slot queue_slots[] = {
+    {Py_tp_new, queue_new},
+    {Py_tp_dealloc, queue_dealloc},
+    {Py_tp_traverse, queue_traverse},
+    {Py_tp_clear, queue_clear},
+    {Py_tp_methods, queue_methods},
+    {0, NULL},
+};
+
+static PyType_Spec queue_spec = {
+    .name = "migcomp._core.Workqueue",
+    .basicsize = sizeof(QueueObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = queue_slots,
+};

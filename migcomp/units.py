@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sizes, rates and times as people write and read them.
+
+Sizes are IEC (1 KiB = 1024 bytes), rates decimal: MB/s is 10**6 bytes and
+Mbit/s 10**6 bits in a second, as network links and QEMU's ``mbps`` count.
+"""
+
+from __future__ import annotations
+
+import re
+
+_IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(i?b?)\s*", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Bytes that ``text`` means: ``4096``, ``64KiB``, ``64K``, ``1.5GiB``.
+
+    All prefixes are powers of 1024, as in QEMU's ``-m``.  Raises ValueError.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 4096, 64KiB or 1.5GiB")
+    number, prefix, _ = match.groups()
+    size = float(number) * 1024 ** ("kmgtpe".find(prefix.lower()) + 1 if prefix else 0)
+    if size != int(size):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return int(size)
+
+
+def format_size(size: float) -> str:
+    """``size`` bytes with three significant digits, as in ``1.50 GiB``."""
+    unit = 0
+    while abs(size) >= 999.5 and unit < len(_IEC) - 1:
+        size /= 1024
+        unit += 1
+    if unit == 0:
+        return f"{size:.0f} B"
+    return f"{_three_digits(size)} {_IEC[unit]}"
+
+
+def format_rate(bytes_per_second: float) -> str:
+    """As in ``812 MB/s``."""
+    return f"{_three_digits(bytes_per_second / 1e6)} MB/s"
+
+
+def format_bit_rate(bytes_per_second: float) -> str:
+    """As in ``6496 Mbit/s``."""
+    return f"{_three_digits(bytes_per_second * 8 / 1e6)} Mbit/s"
+
+
+def format_seconds(seconds: float) -> str:
+    """As in ``12.3 ms`` or ``1.25 s``."""
+    for factor, unit in ((1e-6, "ns"), (1e-3, "us"), (1.0, "ms")):
+        if abs(seconds) < factor:
+            return f"{_three_digits(seconds / factor * 1000)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def format_count(count: float) -> str:
+    """With thousands separated, as in ``262,144``."""
+    return f"{count:,.0f}"
+
+
+def format_share(part: float, whole: float) -> str:
+    """``part`` of ``whole`` in percent, as in ``48.3 %``."""
+    return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def _three_digits(value: float) -> str:
+    if abs(value) >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
