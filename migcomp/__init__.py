@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""migcomp: what compressing a virtual machine's memory costs and brings.
+
+The library's rooms are its modules; the usual way in::
+
+    from migcomp.images.raw import open_image
+    from migcomp.pipeline import Choice, compress
+
+    with open_image("guest.raw") as image, open("guest.migc", "wb") as sink:
+        result = compress(image, sink, Choice(codec="zstd", grouping="packet"))
+    print(result.compression_rate, result.cpu_seconds_per_gib)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from migcomp.workqueue import ThreadedWorkqueue
+
+__all__ = ["ThreadedWorkqueue", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # The core is loaded by who needs it, and not by migcomp --help.
+    if name == "ThreadedWorkqueue":
+        from migcomp.workqueue import ThreadedWorkqueue
+
+        return ThreadedWorkqueue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,10 +27,11 @@ static size_t page_offset(const PageJob *job, uint32_t i)
 static void classify_page(const PageJob *job, PageRequest *request, uint32_t i)
 {
     const uint8_t *page = request->input + page_offset(job, i);
+    bool hole = request->has_holes && request->holes[i];
     bool same =
-        page_same_filled(page, job->page_size, &request->values[i]);
+        !hole && page_same_filled(page, job->page_size, &request->values[i]);
 
-    if (same && !request->values[i]) {
+    if (hole || (same && !request->values[i])) {
         request->classes[i] = PAGE_ZERO;
         request->hashes[i] = job->zero_hash;
         return;
@@ -223,13 +224,6 @@ static int handle_input(PageJob *job, PageRequest *request,
 {
     request->data_size = 0;
     request->failure.image = false;
-    if (!request->input) {
-        memset(request->classes, PAGE_ZERO, request->pages);
-        for (uint32_t i = 0; i < request->pages; i++) {
-            request->hashes[i] = job->zero_hash;
-        }
-        return 0;
-    }
     if (request->stage == STAGE_CLASSIFY) {
         classify_pages(job, request);
         return 0;
@@ -269,7 +263,7 @@ static int compress_handler(void *opaque, void *thread_state, void *job_opaque)
     PageJob *job = job_opaque;
     PageRequest *request = opaque;
     int64_t start = event_clock();
-    int failed = request->mapped && request->input
+    int failed = request->mapped
                      ? handle_mapped(job, request, thread_state)
                      : handle_input(job, request, thread_state);
 

@@ -16,14 +16,16 @@ int page_request_init(PageRequest *request, const PageJob *job,
 {
     size_t pages = job->pages_max;
 
+    request->holes = calloc(pages, sizeof(*request->holes));
     request->classes = calloc(pages, sizeof(*request->classes));
     request->hashes = calloc(pages, sizeof(*request->hashes));
     request->values = calloc(pages, sizeof(*request->values));
     request->sizes = calloc(pages, sizeof(*request->sizes));
     request->details = malloc(pages * DETAIL_MAX);
     request->data = aligned_alloc(PAGE_SIZE_MIN, data_room);
-    if (!request->classes || !request->hashes || !request->values ||
-        !request->sizes || !request->details || !request->data) {
+    if (!request->holes || !request->classes || !request->hashes ||
+        !request->values || !request->sizes || !request->details ||
+        !request->data) {
         page_request_uninit(request);
         return -ENOMEM;
     }
@@ -32,6 +34,7 @@ int page_request_init(PageRequest *request, const PageJob *job,
 
 void page_request_uninit(PageRequest *request)
 {
+    free(request->holes);
     free(request->classes);
     free(request->hashes);
     free(request->values);

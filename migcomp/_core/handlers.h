@@ -64,11 +64,12 @@ typedef struct PageRequest {
     uint32_t channel;
     Stage stage; /* compress */
 
-    /* Compress: the pages; NULL where only zero pages are.  Decompress: the
-     * record's body.  Borrowed until the request is collected. */
+    /* Compress: the pages.  Decompress: the record's body.  Borrowed until the request is collected. */
     const uint8_t *input;
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
+    bool has_holes;         /* compress: holes is filled in */
+    uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */
 
     /* --- Filled in by the worker ----------------------------------------- */

@@ -6,20 +6,11 @@
 
 #define NO_SLOT UINT32_MAX
 
-/*
- * The next valid slot at or after the cursor, so that each request is reached
- * within one turn round the partition.
- */
 static unsigned find_valid_slot(const Worker *worker)
 {
     uint64_t valid = worker_valid(worker);
 
-    if (!valid) {
-        return NO_SLOT;
-    }
-    uint64_t ahead = valid & (UINT64_MAX << worker->cursor);
-
-    return (unsigned)__builtin_ctzll(ahead ? ahead : valid);
+    return valid ? first_slot_from(valid, worker->cursor) : NO_SLOT;
 }
 
 static unsigned spin_for_slot(Worker *worker)

@@ -60,8 +60,7 @@ static void *reserve_slot(ThreadedWorkqueue *queue, Worker *worker)
     if (!free_slots) {
         return NULL;
     }
-    uint64_t ahead = free_slots & (UINT64_MAX << worker->next_slot);
-    unsigned slot = (unsigned)__builtin_ctzll(ahead ? ahead : free_slots);
+    unsigned slot = first_slot_from(free_slots, worker->next_slot);
 
     worker->in_use |= (uint64_t)1 << slot;
     worker->next_slot = (slot + 1) % queue->thread_requests_nr;
@@ -168,10 +167,14 @@ static int wait_for_handled(ThreadedWorkqueue *queue,
             spin_learn(&queue->spin, event_clock() - asleep);
         }
     }
+    /* In this order: a request that is handled may be the one that failed,
+     * and then the error was there before. */
+    bool handled = is_handled(queue, header);
+
     if (word_observe(&queue->error)) {
         return -ECANCELED;
     }
-    return is_handled(queue, header) ? 0 : -ETIMEDOUT;
+    return handled ? 0 : -ETIMEDOUT;
 }
 
 /* Gives the oldest request, which is handled, to thread_request_done. */
@@ -309,9 +312,10 @@ void *threaded_workqueue_poll_request(ThreadedWorkqueue *queue)
         }
         queue->poll_thread = (queue->poll_thread + 1) % queue->threads_nr;
         if (handled) {
-            RequestHeader *header =
-                worker_header(worker, (unsigned)__builtin_ctzll(handled));
+            unsigned slot = first_slot_from(handled, worker->poll_slot);
+            RequestHeader *header = worker_header(worker, slot);
 
+            worker->poll_slot = (slot + 1) % queue->thread_requests_nr;
             take(queue, header);
             return header_payload(header);
         }

@@ -44,6 +44,7 @@ typedef struct Worker {
     uint64_t in_use;    /* slots that are not free */
     uint64_t submitted; /* slots handed over and not collected since */
     unsigned next_slot; /* where get_request looks first */
+    unsigned poll_slot; /* where poll_request looks first */
 
     /* Written by the worker. */
     _Alignas(CACHE_LINE) SharedWord done;
@@ -101,6 +102,17 @@ static inline void *header_payload(RequestHeader *header)
 static inline uint64_t worker_valid(const Worker *worker)
 {
     return word_observe(&worker->fill) ^ word_observe(&worker->done);
+}
+
+/*
+ * The first of the slots, of which there is one at least, at or after the
+ * given one, else before it: each slot is reached in one turn round them.
+ */
+static inline unsigned first_slot_from(uint64_t slots, unsigned first)
+{
+    uint64_t ahead = slots & (UINT64_MAX << first);
+
+    return (unsigned)__builtin_ctzll(ahead ? ahead : slots);
 }
 
 /*

@@ -25,6 +25,7 @@ static PageRequest *loadable(RequestObject *self, unsigned pages)
     bound->page.stage = STAGE_WHOLE;
     bound->page.input = NULL;
     bound->page.mapped = false;
+    bound->page.has_holes = false;
     return &bound->page;
 }
 
@@ -42,7 +43,28 @@ static int set_channel(const RequestObject *self, PageRequest *request,
     return 0;
 }
 
-/* load(page_map | None, first_page, pages, stage, channel) */
+/* One byte for each page; those that are not 0 are not read. */
+static int set_holes(PageRequest *request, PyObject *holes)
+{
+    char *flags;
+    Py_ssize_t size;
+
+    if (holes == Py_None) {
+        return 0;
+    }
+    if (PyBytes_AsStringAndSize(holes, &flags, &size)) {
+        return -1;
+    }
+    if (size != (Py_ssize_t)request->pages) {
+        PyErr_SetString(PyExc_ValueError, "holes needs a byte for each page");
+        return -1;
+    }
+    memcpy(request->holes, flags, (size_t)size);
+    request->has_holes = true;
+    return 0;
+}
+
+/* load(page_map, first_page, pages, stage, channel, holes) */
 static PyObject *page_request_load(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
@@ -50,25 +72,24 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
     unsigned long long first_page;
     unsigned pages, stage, channel;
     PageMapObject *map;
-    PyObject *source;
+    PyObject *source, *holes = Py_None;
     PageRequest *request;
 
-    if (!state || !PyArg_ParseTuple(args, "OKIII:load", &source, &first_page,
-                                    &pages, &stage, &channel)) {
+    if (!state || !PyArg_ParseTuple(args, "O!KIII|O:load",
+                                    state->page_map_type, &source, &first_page,
+                                    &pages, &stage, &channel, &holes)) {
         return NULL;
     }
+    if (stage > STAGE_COMPRESS) {
+        return PyErr_Format(PyExc_ValueError, "no such stage");
+    }
     request = loadable(self, pages);
-    if (!request || set_channel(self, request, channel)) {
+    if (!request || set_channel(self, request, channel) ||
+        set_holes(request, holes)) {
         return NULL;
     }
     request->first_page = first_page;
     request->stage = (Stage)stage;
-    if (source == Py_None) {
-        Py_RETURN_NONE;
-    }
-    if (!Py_IS_TYPE(source, state->page_map_type)) {
-        return PyErr_Format(PyExc_TypeError, "load needs a PageMap or None");
-    }
     map = (PageMapObject *)source;
     if (map->map.page_size == self->job->page_size) {
         request->input = page_map_find(&map->map, first_page, pages);

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The C core.  Pages are counted in pages, times in seconds where floats."""
+
+from collections.abc import Callable
+from typing import Any, Final, Self, TypedDict, final
+
+from typing_extensions import Buffer
+
+MAX_THREADS_NR: Final[int]
+MAX_THREAD_REQUEST_NR: Final[int]
+DEFAULT_THREAD_REQUEST_NR: Final[int]
+REQUEST_BYTES_MAX: Final[int]
+CHANNELS_MAX: Final[int]
+
+@final
+class Library:
+    """A codec bound to a shared library, or to a factory in Python."""
+
+    @property
+    def codec(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def version_number(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def level_min(self) -> int: ...
+    @property
+    def level_max(self) -> int: ...
+    @property
+    def level_default(self) -> int: ...
+    @property
+    def streaming(self) -> bool: ...
+
+def bind(provider: str, path: str, /) -> Library:
+    """Opens ``path`` with dlopen and tries a page.
+
+    ``provider`` is libzstd, liblz4, libz, libdeflate or "built in".  Raises
+    CodecUnavailable with the reason.
+    """
+
+def python_library(
+    name: str, path: str, factory: Callable[[int], object], /
+) -> Library:
+    """A codec in Python.
+
+    ``factory(level)`` is called on each worker thread; its result has
+    ``compress(pages)`` and ``decompress(data, size)``, which take a memoryview
+    that is valid during the call and return bytes.
+    """
+
+@final
+class Handler: ...
+
+def compressor(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+    fill_zeros: bool = False,
+) -> Handler:
+    """Classifies and compresses PageRequests.  Raises ValueError."""
+
+def decompressor(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+    fill_zeros: bool = False,
+) -> Handler:
+    """Decompresses PageRequests; with ``fill_zeros`` zero pages too."""
+
+def python_handler(
+    handler: Callable[[ObjectRequest], object],
+    request_init: Callable[[ObjectRequest], object] | None = None,
+    request_uninit: Callable[[ObjectRequest], object] | None = None,
+    request_done: Callable[[ObjectRequest], object] | None = None,
+    thread_init: Callable[[int], Any] | None = None,
+    thread_uninit: Callable[[Any], object] | None = None,
+) -> Handler: ...
+
+class _Request:
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def thread(self) -> int: ...
+
+@final
+class ObjectRequest(_Request):
+    """A request for a handler in Python; ``payload`` and ``result`` are the
+    user's, ``thread_state`` is what ``thread_init`` returned."""
+
+    payload: Any
+    result: Any
+    @property
+    def thread_state(self) -> Any: ...
+
+@final
+class PageRequest(_Request):
+    """A request for a native handler; its buffer is the payload of the record
+    (after compression) or the pages (after decompression).
+
+    Everything but sequence and thread raises ValueError unless the request is
+    the submitter's."""
+
+    stage: int
+    @property
+    def classes(self) -> bytes: ...
+    @property
+    def hashes(self) -> bytes: ...
+    @property
+    def details(self) -> bytes: ...
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]: ...
+    @property
+    def first_page(self) -> int: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def data_size(self) -> int: ...
+    @property
+    def elapsed_ns(self) -> int: ...
+    def load(
+        self,
+        source: PageMap,
+        first_page: int,
+        pages: int,
+        stage: int,
+        channel: int,
+        holes: bytes | None = None,
+        /,
+    ) -> None: ...
+    def read(self, fd: int, first_page: int, pages: int, channel: int, /) -> int:
+        """Reads from a file; bytes read, a last page that is cut off is filled
+        up with zeros.  Raises OSError."""
+
+    def load_record(
+        self,
+        body: Buffer,
+        first_page: int,
+        pages: int,
+        channel: int,
+        checksum: int,
+        mapped: bool,
+        /,
+    ) -> None: ...
+    def write_pages(self, fd: int, offset: int, /) -> None:
+        """Writes all pages but zero pages.  Raises OSError."""
+
+    def restore_deduplicated(self, fd: int, /) -> None:
+        """Fetches deduplicated pages' content from the image restored so far.
+        Raises OSError."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class PageMap:
+    """Where an image's pages lie in ``buffer``: (first page, pages, offset)."""
+
+    def __new__(
+        cls,
+        buffer: Buffer,
+        extents: list[tuple[int, int, int]],
+        page_size: int,
+        mapped: bool,
+    ) -> Self: ...
+
+@final
+class DedupTable:
+    """Pages seen so far, by hash."""
+
+    def __new__(cls) -> Self: ...
+    def resolve(self, request: PageRequest, page_map: PageMap, /) -> None:
+        """Marks the pages of a classified request that equal an earlier one."""
+
+@final
+class Xxh64:
+    """XXH64 with seed 0, in pieces."""
+
+    def __new__(cls) -> Self: ...
+    def update(self, data: Buffer, /) -> None: ...
+    def intdigest(self) -> int: ...
+
+def xxh64(data: Buffer, /) -> int: ...
+
+class ThreadStats(TypedDict):
+    requests: int
+    sleeps: int
+    spins: int
+    wakeups: int
+    cpu_ns: int
+
+class QueueStats(TypedDict):
+    submitted: int
+    collected: int
+    busy: int
+    waits: int
+    spins: int
+    wakeups: int
+    depth_sum: int
+    depth_max: int
+    threads_nr: int
+    thread_requests_nr: int
+    threads: list[ThreadStats]
+
+class Workqueue:
+    """See migcomp.workqueue.ThreadedWorkqueue and workqueue.h.
+
+    Timeouts are seconds, None waits for ever."""
+
+    def __new__(
+        cls,
+        name: str,
+        threads: int,
+        requests: int,
+        handler: Handler,
+        cpus: tuple[int, ...] = (),
+    ) -> Self: ...
+    def get_request(
+        self, timeout: float | None = 0, thread: int | None = None
+    ) -> Any:
+        """A request, or None when all are busy (or stay so for ``timeout``).
+
+        Raises WorkqueueError when waiting cannot help, and what stopped the
+        queue."""
+
+    def submit_request(self, request: _Request, /) -> None: ...
+    def collect_request(self, timeout: float | None = None) -> Any:
+        """The oldest submitted request once it is handled; None when there is
+        none, or none in time."""
+
+    def poll_request(self) -> Any: ...
+    def release_request(self, request: _Request, /) -> None: ...
+    def wait_for_requests(self, timeout: float | None = None) -> bool: ...
+    def destroy(self, drain: bool = True) -> int:
+        """Joins the threads; the number of requests whose result nobody saw.
+
+        Raises BufferError while a request's data is in use."""
+
+    def stats(self) -> QueueStats: ...

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Raw memory images: the bytes of the guest's RAM and nothing else.
+
+A file is mapped, and its holes are not read; a pipe is read once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from migcomp import _core
+from migcomp.errors import ImageError
+from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Run, pages_in
+from migcomp.results import Block
+from migcomp.units import format_size
+
+STANDARD_INPUT = "-"
+DEFAULT_PAGE_SIZE = 4096
+DEFAULT_BLOCK_NAME = "ram"
+
+
+class RawImage:
+    """Implements :class:`migcomp.images.image.Image`; owns ``fd``."""
+
+    def __init__(
+        self,
+        path: str,
+        fd: int,
+        blocks: tuple[Block, ...],
+        *,
+        page_size: int,
+        pad: bool,
+        mapped: bool,
+    ) -> None:
+        self.path = path
+        self.fd = fd
+        self.blocks = blocks
+        self.page_size = page_size
+        self.pad = pad
+        self.page_map: _core.PageMap | None = None
+        if mapped:
+            # Kept alive by the page map, and unmapped with it.
+            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+            memory.madvise(mmap.MADV_SEQUENTIAL)
+            self.page_map = _core.PageMap(
+                memory, [(0, self.pages or 0, 0)], page_size, True
+            )
+
+    @property
+    def pages(self) -> int | None:
+        if any(block.length == UNKNOWN_LENGTH for block in self.blocks):
+            return None
+        return sum(pages_in(block.length, self.page_size) for block in self.blocks)
+
+    def runs(self, block: int) -> Iterator[Run]:
+        start = sum(b.length for b in self.blocks[:block])
+        length = self.blocks[block].length
+        first = start // self.page_size
+        if self.page_map is None:
+            yield Run(first, pages_in(length, self.page_size), hole=False)
+            return
+        end = start + length
+        position = start
+        while position < end:
+            data = self._seek(position, end, os.SEEK_DATA)
+            # A page is a hole only if all of it is one.
+            data -= data % self.page_size
+            if data > position:
+                yield self._run(position, data, hole=True)
+            hole = self._seek(data, end, os.SEEK_HOLE)
+            hole = min(pages_in(hole, self.page_size) * self.page_size, end)
+            if hole > data:
+                yield self._run(max(data, position), hole, hole=False)
+            position = hole
+
+    def _run(self, start: int, end: int, *, hole: bool) -> Run:
+        size = self.page_size
+        return Run(start // size, pages_in(end - start, size), hole)
+
+    def _seek(self, position: int, end: int, whence: int) -> int:
+        if position >= end:
+            return end
+        try:
+            return min(os.lseek(self.fd, position, whence), end)
+        except OSError:
+            # No data behind position; or a device, which has no holes.
+            is_device = not stat.S_ISREG(os.fstat(self.fd).st_mode)
+            return position if is_device and whence == os.SEEK_DATA else end
+
+    def close(self) -> None:
+        self.page_map = None
+        if self.fd >= 0 and self.path != STANDARD_INPUT:
+            os.close(self.fd)
+        self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_image(
+    path: str,
+    *,
+    page_size: int = DEFAULT_PAGE_SIZE,
+    layout: Sequence[Block] = (),
+    pad: bool = False,
+) -> RawImage:
+    """Opens the raw image ``path``, or standard input for ``-``.
+
+    ``layout`` names the RAM blocks that lie in it back to back; without it the
+    whole is one block at guest address 0.  ``pad`` accepts an image whose last
+    page is cut off.  Raises ImageError.
+    """
+    if page_size not in PAGE_SIZES:
+        raise ImageError(
+            f"a page size of {page_size} is none of "
+            f"{', '.join(map(format_size, PAGE_SIZES))}"
+        )
+    fd = 0 if path == STANDARD_INPUT else _open(path)
+    try:
+        return _from_descriptor(path, fd, page_size, tuple(layout), pad)
+    except BaseException:
+        if path != STANDARD_INPUT:
+            os.close(fd)
+        raise
+
+
+def spool(image: RawImage) -> RawImage:
+    """The image in an unnamed temporary file, for what needs earlier pages.
+
+    Takes as much space in ``$TMPDIR`` as the image.  Raises ImageError.
+    """
+    with tempfile.TemporaryFile() as copy:
+        try:
+            with open(image.fd, "rb", buffering=0, closefd=False) as source:
+                shutil.copyfileobj(source, copy, 1 << 20)
+        except OSError as error:
+            raise ImageError(
+                f"{image.path} cannot be copied to a temporary file in "
+                f"{tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a folder "
+                "with room for it"
+            ) from error
+        copy.flush()
+        layout = () if image.pages is None else image.blocks
+        return _from_descriptor(
+            image.path, os.dup(copy.fileno()), image.page_size, layout, image.pad
+        )
+
+
+def _open(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be opened: {error.strerror}") from error
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ImageError(f"{path} is a directory; name the image file in it")
+    return fd
+
+
+def _from_descriptor(
+    path: str, fd: int, page_size: int, layout: tuple[Block, ...], pad: bool
+) -> RawImage:
+    _check_layout(layout, page_size)
+    size = _size(fd)
+    if size is None:
+        blocks = layout or (Block(DEFAULT_BLOCK_NAME, UNKNOWN_LENGTH, 0),)
+        return RawImage(path, fd, blocks, page_size=page_size, pad=pad, mapped=False)
+    if size == 0:
+        raise ImageError(f"{path} is empty")
+    blocks = layout or (Block(DEFAULT_BLOCK_NAME, size, 0),)
+    laid_out = sum(block.length for block in blocks)
+    if laid_out != size:
+        raise ImageError(
+            f"{path} has {size} bytes, but its blocks take {laid_out}; correct --block"
+        )
+    if size % page_size and not pad:
+        raise ImageError(not_whole(path, size, page_size))
+    # A mapping ends with the machine's page, not with one of ours.
+    return RawImage(
+        path, fd, blocks, page_size=page_size, pad=pad, mapped=not size % page_size
+    )
+
+
+def not_whole(path: str, size: int, page_size: int) -> str:
+    """The sentence about an image that ends within a page."""
+    return (
+        f"{path} has {size} bytes, which is no multiple of the page size {page_size}; "
+        "give another --page-size, or --pad to fill up the last page with zeros"
+    )
+
+
+def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
+    if len({block.name for block in layout}) < len(layout):
+        raise ImageError("two blocks have the same name; correct --block")
+    for block in layout:
+        if block.length <= 0 or block.length % page_size:
+            raise ImageError(
+                f"block {block.name} has {block.length} bytes, which is no positive "
+                f"multiple of the page size {page_size}; correct --block"
+            )
+
+
+def _size(fd: int) -> int | None:
+    """Bytes of a file or device; None for what can only be read once."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
+        return os.fstat(fd).st_size
+    if stat.S_ISBLK(mode):
+        return os.lseek(fd, 0, os.SEEK_END)
+    return None

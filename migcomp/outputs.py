@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from migcomp.errors import OutputError
+
+STANDARD_OUTPUT = "-"
+
+
+class OutputFile(FileIO):
+    """An unbuffered binary file, written under a temporary name beside ``path``.
+
+    Leaving the ``with`` block gives it its name; an exception, Ctrl-C included,
+    removes it.  ``-`` is standard output, and devices and pipes are written as
+    they are.  An existing file is replaced only with ``force``.  It can be
+    read as well, where it is a regular file.  Raises OutputError.
+    """
+
+    def __init__(self, path: str, *, force: bool = False) -> None:
+        self.path = path
+        self._force = force
+        self._temporary: Path | None = None
+        if path == STANDARD_OUTPUT:
+            super().__init__(1, "wb", closefd=False)
+            return
+        target = Path(path)
+        try:
+            if target.exists() and not target.is_file():
+                if target.is_dir():
+                    raise OutputError(f"{path} is a directory; name a file in it")
+                super().__init__(path, "wb")
+                return
+            if target.exists() and not force:
+                raise OutputError(_exists(path))
+            fd, name = tempfile.mkstemp(
+                prefix=f".{target.name}.", suffix=".partial", dir=target.parent
+            )
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        self._temporary = Path(name)
+        super().__init__(fd, "rb+")
+
+    @property
+    def is_regular(self) -> bool:
+        """It can be written at any offset, and read back."""
+        return stat.S_ISREG(os.fstat(self.fileno()).st_mode) and (
+            self._temporary is not None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and self._temporary is not None:
+                self._appear(self._temporary)
+                self._temporary = None
+        except OSError as problem:
+            raise OutputError(
+                f"{self.path} cannot be written: {problem.strerror}"
+            ) from problem
+        finally:
+            if self._temporary is not None:
+                with contextlib.suppress(OSError):
+                    self._temporary.unlink()
+            self.close()
+
+    def _appear(self, temporary: Path) -> None:
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(self.fileno(), 0o666 & ~umask)
+        if self._force:
+            temporary.replace(self.path)
+            return
+        try:
+            # Unlike a rename, a link never replaces what came up meanwhile.
+            os.link(temporary, self.path)
+        except FileExistsError:
+            raise OutputError(_exists(self.path)) from None
+        except OSError:
+            # A file system without hard links.
+            temporary.rename(self.path)
+            return
+        temporary.unlink()
+
+
+def _exists(path: str) -> str:
+    return f"{path} exists already; give another name, or --force to replace it"

@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Compressing an image: pages -> workqueue -> collector -> ordered stream.
+
+The calling thread is submitter and collector.  It touches whole requests only;
+pages are classified and compressed on the queue's threads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from migcomp import _core
+from migcomp.codecs import GROUPINGS, Codec, open_codec
+from migcomp.errors import ImageError, MigcompError, PageError, WorkerError
+from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
+from migcomp.images.raw import RawImage, not_whole, spool
+from migcomp.measure import RegionMap, TimeHistogram, machine
+from migcomp.results import Block, Queue, RunResult, Settings, Worker
+from migcomp.stream.layout import StreamHeader
+from migcomp.stream.writer import StreamWriter
+from migcomp.workqueue import (
+    DEFAULT_REQUESTS,
+    MAX_THREADS,
+    ThreadedWorkqueue,
+    usable_cpus,
+)
+
+if TYPE_CHECKING:
+    from migcomp._core import PageRequest, QueueStats
+
+#: As QEMU's multifd: 128 pages of 4 KiB.
+PACKET_BYTES = 512 << 10
+
+#: (pages done, stream bytes so far); called often.
+Progress = Callable[[int, int], None]
+
+_WHOLE, _CLASSIFY, _COMPRESS = range(3)
+_ENDLESS = 1 << 63
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to compress; None stands for the default.
+
+    ``threads``: as many as CPUs.  ``packet_pages``: pages that make a packet
+    (and a record), PACKET_BYTES of them.  ``request_pages``: pages handed to a
+    thread at once; fewer than ``packet_pages`` only in grouping ``page``.
+    ``channels`` counts in grouping ``stream`` only.  ``handler``: a codec in
+    Python, ``package.module:factory``, instead of ``codec``.
+    """
+
+    codec: str = "zstd"
+    level: int | None = None
+    grouping: str = "packet"
+    threads: int | None = None
+    requests_per_thread: int = DEFAULT_REQUESTS
+    request_pages: int | None = None
+    packet_pages: int | None = None
+    channels: int = 2
+    dedup: bool = False
+    handler: str = ""
+    cpus: tuple[int, ...] = ()
+
+    def settings(self, codec: Codec, page_size: int) -> Settings:
+        """Every default filled in.  Raises MigcompError for what cannot be."""
+        if self.grouping not in GROUPINGS:
+            raise MigcompError(
+                f"there is no grouping {self.grouping!r}; "
+                f"there are {', '.join(GROUPINGS)}"
+            )
+        packet_pages = self.packet_pages or max(PACKET_BYTES // page_size, 1)
+        request_pages = self.request_pages or packet_pages
+        most = _core.REQUEST_BYTES_MAX // page_size
+        if not 1 <= packet_pages <= most:
+            raise MigcompError(f"a packet has 1 to {most} pages, not {packet_pages}")
+        if not 1 <= request_pages <= packet_pages:
+            raise MigcompError(
+                f"a request has 1 to {packet_pages} pages (a packet), "
+                f"not {request_pages}"
+            )
+        if request_pages < packet_pages and self.grouping != "page":
+            raise MigcompError(
+                f"in grouping {self.grouping} a request is a packet: "
+                "give --packet-pages instead of --request-pages"
+            )
+        streaming = self.grouping == "stream"
+        return Settings(
+            codec=codec.name,
+            level=codec.level,
+            grouping=self.grouping,
+            page_size=page_size,
+            packet_pages=packet_pages,
+            request_pages=request_pages,
+            channels=self.channels if streaming else 0,
+            dedup=self.dedup,
+            threads=self.threads or min(usable_cpus(), MAX_THREADS),
+            requests_per_thread=self.requests_per_thread,
+            handler=self.handler,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one request takes: pages of one packet.
+
+    ``last``: the packet is complete with them.  ``holes``: a byte for each
+    page, not 0 for those that need no reading; None when all do.
+    """
+
+    first_page: int
+    pages: int
+    channel: int
+    last: bool
+    holes: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Zeros:
+    """Whole packets in a hole."""
+
+    first_page: int
+    pages: int
+
+
+def compress(
+    image: Image,
+    sink: BinaryIO | None,
+    choice: Choice,
+    *,
+    progress: Progress | None = None,
+    stream_name: str = "",
+) -> RunResult:
+    """Writes ``image`` to ``sink`` as a migcomp stream; None keeps nothing.
+
+    Raises ImageError, CodecUnavailable, WorkerError, and the sink's OSError.
+    """
+    codec = open_codec(
+        choice.codec,
+        level=choice.level,
+        grouping=choice.grouping,
+        handler=choice.handler,
+    )
+    settings = choice.settings(codec, image.page_size)
+    with ExitStack() as stack:
+        if settings.dedup and image.page_map is None and isinstance(image, RawImage):
+            image = stack.enter_context(spool(image))
+        run = _Run(image, sink, codec, settings, progress)
+        return run.result(choice.cpus, stream_name)
+
+
+class _Run:
+    def __init__(
+        self,
+        image: Image,
+        sink: BinaryIO | None,
+        codec: Codec,
+        settings: Settings,
+        progress: Progress | None,
+    ) -> None:
+        self._image = image
+        self._codec = codec
+        self._settings = settings
+        self._progress = progress
+        info = codec.info
+        self._writer = StreamWriter(
+            sink,
+            StreamHeader(
+                settings.page_size,
+                settings.grouping,
+                settings.packet_pages,
+                settings.channels,
+                settings.dedup,
+                info.name,
+                settings.level,
+                info.provider,
+                info.version,
+                image.blocks,
+            ),
+        )
+        self._dedup = _core.DedupTable() if settings.dedup else None
+        self._regions = RegionMap(settings.packet_pages)
+        self._times = TimeHistogram()
+        self._pending: deque[_Piece | _Zeros] = deque()
+        self._read_bytes = 0
+
+    def result(self, cpus: tuple[int, ...], stream_name: str) -> RunResult:
+        settings = self._settings
+        wall, cpu = time.perf_counter(), time.thread_time()
+        handler = _core.compressor(
+            self._codec.library,
+            level=settings.level,
+            grouping=GROUPINGS.index(settings.grouping),
+            page_size=settings.page_size,
+            pages_max=settings.request_pages,
+            channels=settings.channels,
+        )
+        try:
+            with ThreadedWorkqueue(
+                "compress",
+                settings.threads,
+                settings.requests_per_thread,
+                handler=handler,
+                cpus=cpus,
+            ) as queue:
+                blocks = self._feed(queue)
+                stats = queue.stats()
+        except PageError as error:
+            raise self._worker_error(error) from error.__cause__
+        self._writer.finish(blocks)
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        writer = self._writer
+        return RunResult(
+            operation="run",
+            image=self._image.path,
+            stream=stream_name,
+            blocks=tuple(blocks),
+            settings=settings,
+            codec=self._codec.info,
+            pages=writer.counts,
+            image_bytes=sum(block.length for block in blocks),
+            stream_bytes=writer.written,
+            compressed_bytes=writer.compressed_bytes,
+            compressed_blocks=writer.compressed_blocks,
+            image_digest=writer.image_digest,
+            wall_seconds=wall,
+            submitter_cpu_seconds=cpu,
+            workers=workers_of(stats),
+            queue=queue_of(stats),
+            request_times=self._times.summary(),
+            machine=machine(),
+            regions=self._regions.regions(),
+        )
+
+    def _worker_error(self, error: PageError) -> MigcompError:
+        image = self._image
+        if error.of_input:
+            return ImageError(f"{image.path}: page {error.page}: {error.reason}")
+        return WorkerError(
+            f"{self._codec.name} level {self._codec.level} failed on page "
+            f"{error.page} of {image.path}: {error.reason}"
+        )
+
+    # --- Submitting -------------------------------------------------------------
+
+    def _feed(self, queue: ThreadedWorkqueue) -> list[Block]:
+        """Brings all pages through the queue; the blocks with their lengths."""
+        blocks = list(self._image.blocks)
+        for number, block in enumerate(blocks):
+            if self._image.page_map is None:
+                before = self._read_bytes
+                self._feed_from_pipe(queue, block)
+                blocks[number] = replace(block, length=self._read_bytes - before)
+            else:
+                self._feed_from_memory(queue, number)
+            while (request := queue.collect_request()) is not None:
+                self._collect(queue, request)
+            self._emit_zeros()
+            self._writer.end_block()
+        if self._image.page_map is None:
+            self._check_read()
+        return blocks
+
+    def _feed_from_memory(self, queue: ThreadedWorkqueue, block: int) -> None:
+        page_map = self._image.page_map
+        assert page_map is not None
+        stage = _WHOLE if self._dedup is None else _CLASSIFY
+        for piece in self._cut(block):
+            if isinstance(piece, _Zeros):
+                self._pending.append(piece)
+                self._emit_zeros()
+                continue
+            request = self._free_request(queue, piece.channel)
+            request.load(
+                page_map,
+                piece.first_page,
+                piece.pages,
+                stage,
+                piece.channel,
+                piece.holes,
+            )
+            self._pending.append(piece)
+            queue.submit_request(request)
+
+    def _feed_from_pipe(self, queue: ThreadedWorkqueue, block: Block) -> None:
+        settings, size = self._settings, self._settings.page_size
+        first = pages_in(self._read_bytes, size)
+        left = _ENDLESS if block.length == UNKNOWN_LENGTH else block.length
+        done = 0
+        while left:
+            room = settings.packet_pages - done % settings.packet_pages
+            pages = min(settings.request_pages, room, pages_in(left, size))
+            channel = self._channel(first + done)
+            request = self._free_request(queue, channel)
+            got = request.read(self._image.fd, first + done, pages, channel)
+            if not got:
+                queue.release_request(request)
+                break
+            self._read_bytes += got
+            left -= got
+            here = pages_in(got, size)
+            done += here
+            last = done % settings.packet_pages == 0
+            self._pending.append(_Piece(first + done - here, here, channel, last))
+            queue.submit_request(request)
+            if here < pages or got % size:
+                break
+
+    def _check_read(self) -> None:
+        """After all that could be read."""
+        image, size = self._image, self._image.page_size
+        if not self._read_bytes:
+            raise ImageError(f"{image.path} is empty")
+        if self._read_bytes % size and not image.pad:
+            raise ImageError(not_whole(image.path, self._read_bytes, size))
+        if image.pages is not None:
+            expected = sum(block.length for block in image.blocks)
+            if self._read_bytes < expected or os.read(image.fd, 1):
+                raise ImageError(
+                    f"{image.path} does not have the {expected} bytes that its "
+                    "blocks take; correct --block, or do not change it meanwhile"
+                )
+
+    def _channel(self, page: int) -> int:
+        channels = self._settings.channels
+        return page // self._settings.packet_pages % channels if channels else 0
+
+    def _cut(self, block: int) -> Iterator[_Piece | _Zeros]:
+        """A block of the image in pieces for requests."""
+        packet = self._settings.packet_pages
+        holes = bytearray()  # of the packet that is not complete
+        start = page = -1
+        for run in self._image.runs(block):
+            page = run.first_page
+            start = page if start < 0 else start
+            end = page + run.pages
+            while page < end:
+                offset = (page - start) % packet
+                whole = (end - page) // packet * packet
+                if run.hole and not offset and whole:
+                    yield _Zeros(page, whole)
+                    page += whole
+                    continue
+                here = min(packet - offset, end - page)
+                holes += bytes([run.hole]) * here
+                page += here
+                if len(holes) == packet:
+                    yield from self._pieces(page - packet, bytes(holes))
+                    holes.clear()
+        yield from self._pieces(page - len(holes), bytes(holes))
+
+    def _pieces(self, first_page: int, holes: bytes) -> Iterator[_Piece | _Zeros]:
+        """A packet in pieces; ``holes`` has a byte for each of its pages."""
+        if all(holes):
+            if holes:
+                yield _Zeros(first_page, len(holes))
+            return
+        channel = self._channel(first_page)
+        for i in range(0, len(holes), self._settings.request_pages):
+            part = holes[i : i + self._settings.request_pages]
+            last = i + len(part) == self._settings.packet_pages
+            yield _Piece(
+                first_page + i, len(part), channel, last, part if any(part) else None
+            )
+
+    def _free_request(self, queue: ThreadedWorkqueue, channel: int) -> PageRequest:
+        """A channel's requests all go to one thread, in order."""
+        thread = channel % self._settings.threads if self._settings.channels else None
+        while (request := queue.get_request(thread=thread)) is None:
+            self._collect(queue, queue.collect_request())
+        return request  # type: ignore[no-any-return]
+
+    # --- Collecting -------------------------------------------------------------
+
+    def _collect(self, queue: ThreadedWorkqueue, request: PageRequest) -> None:
+        """Takes the oldest request, which is handled, one step further."""
+        if request.stage == _CLASSIFY:
+            assert self._dedup is not None
+            assert self._image.page_map is not None
+            self._dedup.resolve(request, self._image.page_map)
+            request.stage = _COMPRESS
+            queue.submit_request(request)
+            return
+        piece = self._pending.popleft()
+        assert isinstance(piece, _Piece)
+        writer, counts = self._writer, request.counts
+        before = writer.written
+        writer.add_pages(
+            counts,
+            request.classes,
+            request.details,
+            request,
+            request.hashes,
+            channel=piece.channel,
+            last=piece.last,
+        )
+        self._times.add(request.elapsed_ns)
+        queue.release_request(request)
+        self._regions.add(piece.first_page, counts, writer.written - before)
+        self._emit_zeros()
+        if self._progress is not None:
+            self._progress(writer.pages, writer.written)
+
+    def _emit_zeros(self) -> None:
+        """Those that nothing precedes any more."""
+        while self._pending and isinstance(self._pending[0], _Zeros):
+            zeros = self._pending.popleft()
+            before = self._writer.written
+            self._writer.add_zeros(zeros.pages)
+            self._regions.add_zeros(
+                zeros.first_page, zeros.pages, self._writer.written - before
+            )
+
+
+def workers_of(stats: QueueStats) -> tuple[Worker, ...]:
+    return tuple(
+        Worker(
+            thread["requests"],
+            thread["cpu_ns"] / 1e9,
+            thread["sleeps"],
+            thread["spins"],
+            thread["wakeups"],
+        )
+        for thread in stats["threads"]
+    )
+
+
+def queue_of(stats: QueueStats) -> Queue:
+    submitted = stats["submitted"]
+    return Queue(
+        submitted=submitted,
+        busy=stats["busy"],
+        waits=stats["waits"],
+        spins=stats["spins"],
+        wakeups=stats["wakeups"],
+        depth_mean=stats["depth_sum"] / submitted if submitted else 0.0,
+        depth_max=stats["depth_max"],
+    )

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Restoring and verifying: stream -> workqueue -> collector -> image."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO
+
+from migcomp import _core
+from migcomp.codecs import GROUPINGS, HANDLER_PREFIX, Codec, open_codec
+from migcomp.errors import (
+    CodecUnavailable,
+    Mismatch,
+    PageError,
+    StreamError,
+    WorkerError,
+)
+from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
+from migcomp.measure import RegionMap, TimeHistogram, machine
+from migcomp.pipeline import Progress, queue_of, workers_of
+from migcomp.results import Block, PageCounts, RunResult, Settings
+from migcomp.stream.layout import (
+    COMPRESSED,
+    DEDUPLICATED,
+    PAGES,
+    RECORD_HEADER_SIZE,
+    StreamHeader,
+    detail_size,
+)
+from migcomp.stream.reader import Record, StreamReader
+from migcomp.targets import Comparison, Nowhere, Pipe, SparseFile, Target
+from migcomp.workqueue import (
+    DEFAULT_REQUESTS,
+    MAX_THREADS,
+    ThreadedWorkqueue,
+    usable_cpus,
+)
+
+if TYPE_CHECKING:
+    from migcomp._core import PageRequest
+
+
+def restore(
+    reader: StreamReader,
+    target: BinaryIO,
+    *,
+    threads: int | None = None,
+    requests_per_thread: int = DEFAULT_REQUESTS,
+    salvage: bool = False,
+    handler: str = "",
+    progress: Progress | None = None,
+    target_name: str = "",
+) -> tuple[RunResult, list[range]]:
+    """Writes the image to ``target``; also the pages that could not be saved.
+
+    Zero pages become holes where ``target`` is a regular file, which must be
+    empty and readable.  With ``salvage`` damage is skipped and pages without
+    content stay zero; otherwise the list is empty.  Raises StreamError,
+    CodecUnavailable, WorkerError, and the target's OSError.
+    """
+    header = reader.header
+    with ExitStack() as stack:
+        regular = target.seekable() and target.readable()
+        where: Target
+        if regular:
+            where = SparseFile(target, header.page_size)
+        else:
+            length = sum(block.length for block in header.blocks)
+            known = UNKNOWN_LENGTH if header.pages is None else length
+            where = Pipe(target, header.page_size, known, _spool(reader, stack))
+        run = _Run(reader, where, salvage, progress)
+        result = run.result(
+            "restore", threads, requests_per_thread, handler, target_name
+        )
+        return result, run.missing
+
+
+def verify(
+    reader: StreamReader,
+    image: Image | None = None,
+    *,
+    threads: int | None = None,
+    requests_per_thread: int = DEFAULT_REQUESTS,
+    handler: str = "",
+    progress: Progress | None = None,
+) -> RunResult:
+    """Decompresses everything and checks it, against ``image`` if given.
+
+    Raises StreamError, Mismatch, CodecUnavailable and WorkerError.
+    """
+    header = reader.header
+    with ExitStack() as stack:
+        target: Target
+        if image is None:
+            target = Nowhere(header.page_size, _spool(reader, stack))
+        elif image.page_size != header.page_size:
+            raise Mismatch(
+                f"{reader.path} has pages of {header.page_size} bytes; "
+                f"open {image.path} with the same page size"
+            )
+        else:
+            target = Comparison(image, reader.path)
+        name = "" if image is None else image.path
+        run = _Run(reader, target, False, progress)
+        return run.result("verify", threads, requests_per_thread, handler, name)
+
+
+def _spool(reader: StreamReader, stack: ExitStack) -> BinaryIO | None:
+    """Where deduplicated pages find their content when there is no image file."""
+    if not reader.header.dedup:
+        return None
+    return stack.enter_context(tempfile.TemporaryFile(buffering=0))
+
+
+class _Run:
+    def __init__(
+        self,
+        reader: StreamReader,
+        target: Target,
+        salvage: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.missing: list[range] = []
+        self._reader = reader
+        self._header = reader.header
+        self._target = target
+        self._salvage = salvage
+        self._progress = progress
+        self._pending: deque[Record] = deque()
+        self._digest = _core.Xxh64()
+        self._zero_hash = _core.xxh64(bytes(self._header.page_size))
+        self._counts = PageCounts()
+        self._regions = RegionMap(self._header.packet_pages)
+        self._times = TimeHistogram()
+        self._next_page = self._fed_page = 0
+        self._broken_channels: set[int] = set()
+
+    def result(
+        self,
+        operation: str,
+        threads: int | None,
+        requests_per_thread: int,
+        handler: str,
+        image: str,
+    ) -> RunResult:
+        reader, header = self._reader, self._header
+        wall, cpu = time.perf_counter(), time.thread_time()
+        codec = codec_of(reader, handler)
+        settings = Settings(
+            codec=header.codec,
+            level=header.level,
+            grouping=header.grouping,
+            page_size=header.page_size,
+            packet_pages=header.packet_pages,
+            request_pages=header.packet_pages,
+            channels=header.channels,
+            dedup=header.dedup,
+            threads=threads or min(usable_cpus(), MAX_THREADS),
+            requests_per_thread=requests_per_thread,
+            handler=handler,
+        )
+        self._threads = settings.threads
+        native = _core.decompressor(
+            codec.library,
+            grouping=GROUPINGS.index(header.grouping),
+            page_size=header.page_size,
+            pages_max=header.packet_pages,
+            channels=header.channels,
+            fill_zeros=self._target.fill_zeros,
+        )
+        try:
+            with ThreadedWorkqueue(
+                "decompress", settings.threads, requests_per_thread, handler=native
+            ) as queue:
+                self._feed(queue)
+                stats = queue.stats()
+        except PageError as error:
+            raise self._worker_error(codec, error) from error.__cause__
+        blocks = self._finish()
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        end = reader.end
+        return RunResult(
+            operation=operation,
+            image=image,
+            stream=reader.path,
+            blocks=blocks,
+            settings=settings,
+            codec=codec.info,
+            pages=self._counts,
+            image_bytes=sum(block.length for block in blocks),
+            stream_bytes=reader.stream_bytes,
+            compressed_bytes=end.compressed_bytes if end else 0,
+            compressed_blocks=end.compressed_blocks if end else 0,
+            image_digest=self._digest.intdigest(),
+            wall_seconds=wall,
+            submitter_cpu_seconds=cpu,
+            workers=workers_of(stats),
+            queue=queue_of(stats),
+            request_times=self._times.summary(),
+            machine=machine(),
+            regions=self._regions.regions(),
+        )
+
+    def _worker_error(
+        self, codec: Codec, error: PageError
+    ) -> StreamError | WorkerError:
+        place = f"{self._reader.path}: page {error.page}: {error.reason}"
+        if error.of_input or not codec.name.startswith(HANDLER_PREFIX):
+            return StreamError(f"{place}; restore --salvage saves what is sound")
+        return WorkerError(place)
+
+    # --- Submitting -------------------------------------------------------------
+
+    def _feed(self, queue: ThreadedWorkqueue) -> None:
+        reader = self._reader
+        if self._salvage:
+            # Tells the lengths of blocks, if the end is there.
+            with contextlib.suppress(StreamError):
+                reader.load_end()
+        records = reader.salvage() if self._salvage else reader.records()
+        for record in records:
+            if self._salvage and not self._usable(record):
+                continue
+            if record.head.kind == PAGES:
+                self._submit(queue, record)
+            self._pending.append(record)
+            self._take_zeros()
+        while (request := queue.collect_request()) is not None:
+            self._collect(queue, request)
+        self._take_zeros()
+
+    def _submit(self, queue: ThreadedWorkqueue, record: Record) -> None:
+        head, channels = record.head, self._header.channels
+        # A channel's packets must be decompressed in order, by one thread.
+        thread = head.channel % self._threads if channels else None
+        while (request := queue.get_request(thread=thread)) is None:
+            self._collect(queue, queue.collect_request())
+        if head.channel >= max(channels, 1):
+            raise StreamError(
+                f"{self._reader.path}: page {head.first_page}: a record of a channel "
+                "that the header does not announce"
+            )
+        request.load_record(
+            record.body,
+            head.first_page,
+            head.pages,
+            head.channel,
+            head.body_checksum,
+            record.mapped,
+        )
+        queue.submit_request(request)
+
+    # --- Collecting -------------------------------------------------------------
+
+    def _collect(self, queue: ThreadedWorkqueue, request: PageRequest) -> None:
+        self._take_zeros()
+        record = self._pending.popleft()
+        head, counts = record.head, request.counts
+        self._skip_to(head.first_page)
+        if counts[2]:
+            try:
+                request.restore_deduplicated(self._target.fd)
+            except OSError as error:
+                raise StreamError(
+                    f"{self._reader.path}: a deduplicated page near page "
+                    f"{head.first_page} refers to one that is not there"
+                ) from error
+            if self._salvage:
+                self._lose_orphans(record)
+        self._digest.update(request.hashes)
+        self._target.pages(request)
+        zero, same, deduplicated, normal, compressed = counts
+        total = self._counts
+        total.zero += zero
+        total.same_filled += same
+        total.deduplicated += deduplicated
+        total.normal += normal
+        total.compressed += compressed
+        self._times.add(request.elapsed_ns)
+        queue.release_request(request)
+        self._next_page = head.first_page + head.pages
+        self._regions.add(head.first_page, counts, RECORD_HEADER_SIZE + head.body_size)
+        if self._progress is not None:
+            self._progress(self._next_page, self._reader.stream_bytes)
+
+    def _take_zeros(self) -> None:
+        while self._pending and self._pending[0].head.kind != PAGES:
+            head = self._pending.popleft().head
+            self._skip_to(head.first_page)
+            for count in _steps(head.pages, 1 << 13):
+                self._digest.update(self._zero_hash.to_bytes(8, "little") * count)
+            self._target.zeros(head.first_page, head.pages)
+            self._counts.zero += head.pages
+            self._next_page = head.first_page + head.pages
+            self._regions.add_zeros(head.first_page, head.pages, RECORD_HEADER_SIZE)
+
+    def _skip_to(self, page: int) -> None:
+        """Pages that salvage did not find stay zero."""
+        if page > self._next_page:
+            self._lose(range(self._next_page, page))
+            self._target.zeros(self._next_page, page - self._next_page)
+
+    def _finish(self) -> tuple[Block, ...]:
+        header, end = self._header, self._reader.end
+        lengths = end.block_lengths if end else tuple(b.length for b in header.blocks)
+        if any(length == UNKNOWN_LENGTH for length in lengths):
+            known = sum(pages_in(n, header.page_size) for n in lengths[:-1])
+            found = max(self._next_page - known, 0) * header.page_size
+            lengths = (*lengths[:-1], found)
+        blocks = tuple(
+            Block(block.name, length, block.guest_address)
+            for block, length in zip(header.blocks, lengths, strict=True)
+        )
+        pages = sum(pages_in(n, header.page_size) for n in lengths)
+        if self._salvage:
+            self._skip_to(pages)
+        elif end is not None and end.image_digest != self._digest.intdigest():
+            raise StreamError(
+                f"{self._reader.path}: the image is not the one that was compressed: "
+                "its digest differs"
+            )
+        self._target.finish(sum(lengths))
+        return blocks
+
+    # --- Salvage ------------------------------------------------------------------
+
+    def _usable(self, record: Record) -> bool:
+        """Not so when a channel's history has a gap before the record."""
+        head = record.head
+        for channel in self._channels_of(range(self._fed_page, head.first_page)):
+            self._broken_channels.add(channel)
+        self._fed_page = head.first_page + head.pages
+        return (
+            head.channel not in self._broken_channels
+            or COMPRESSED not in bytes(record.body)[: head.pages]
+        )
+
+    def _channels_of(self, pages: range) -> set[int]:
+        channels, packet = self._header.channels, self._header.packet_pages
+        if not channels or not pages:
+            return set()
+        packets = range(pages.start // packet, -(-pages.stop // packet))
+        return {number % channels for number in packets[:channels]}
+
+    def _lose(self, pages: range) -> None:
+        if self.missing and self.missing[-1].stop == pages.start:
+            pages = range(self.missing.pop().start, pages.stop)
+        self.missing.append(pages)
+
+    def _lose_orphans(self, record: Record) -> None:
+        """Deduplicated pages whose content is among the missing."""
+        for page, equal in deduplicated_pages(record, self._header):
+            at = bisect.bisect_right(self.missing, equal, key=lambda r: r.start)
+            if at and equal in self.missing[at - 1]:
+                self._lose(range(page, page + 1))
+
+
+def deduplicated_pages(
+    record: Record, header: StreamHeader
+) -> Iterator[tuple[int, int]]:
+    """(page, earlier page that it equals) of a sound PAGES record."""
+    body = bytes(record.body)
+    offset = record.head.pages
+    for i, kind in enumerate(body[: record.head.pages]):
+        if kind == DEDUPLICATED:
+            yield (
+                record.head.first_page + i,
+                int.from_bytes(body[offset : offset + 8], "little"),
+            )
+        offset += detail_size(kind, header.grouping)
+
+
+def _steps(total: int, most: int) -> Iterator[int]:
+    while total:
+        step = min(total, most)
+        yield step
+        total -= step
+
+
+def codec_of(reader: StreamReader, handler: str = "") -> Codec:
+    """The codec that the stream needs.
+
+    A codec in Python is run only if the user names it in ``handler``: a stream
+    must not choose what is imported.  Raises CodecUnavailable.
+    """
+    name = reader.header.codec
+    if name.startswith(HANDLER_PREFIX):
+        needed = name.removeprefix(HANDLER_PREFIX)
+        if handler != needed:
+            raise CodecUnavailable(
+                f"{reader.path} was compressed by the handler {needed}; if you trust "
+                f"it, give --handler {needed}"
+            )
+        return open_codec("", handler=handler)
+    return open_codec(name, grouping=reader.header.grouping)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where a stream's bytes come from: a mapped file, or a pipe read once."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from typing import TYPE_CHECKING, Protocol
+
+from migcomp.errors import StreamError
+from migcomp.images.raw import STANDARD_INPUT
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Source(Protocol):
+    """``size`` is None, and only reading forward works, for a pipe.
+
+    ``mapped``: views are of a mapped file, and reading them may raise SIGBUS.
+    """
+
+    path: str
+    size: int | None
+    position: int
+    mapped: bool
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: ``size`` of them, or fewer at the end."""
+
+    def view(self, size: int) -> Buffer:
+        """The same without copying, where that is possible."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Raises StreamError where the source ends before."""
+
+    def close(self) -> None: ...
+
+
+class FileSource:
+    """A regular file."""
+
+    mapped = True
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.position = 0
+        self.size: int | None = os.fstat(fd).st_size
+        self._fd = fd
+        self._view = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._fd, size, self.position)
+        self.position += len(data)
+        return data
+
+    def view(self, size: int) -> Buffer:
+        start = self.position
+        self.position = min(start + size, len(self._view))
+        return self._view[start : self.position]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        data = os.pread(self._fd, size, offset) if offset < len(self._view) else b""
+        if len(data) < size:
+            raise StreamError("it is cut off")
+        return data
+
+    def close(self) -> None:
+        # The mapping goes with the last view of it.
+        del self._view
+        os.close(self._fd)
+
+
+class PipeSource:
+    """Standard input, a FIFO or a socket."""
+
+    mapped = False
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.position = 0
+        self.size: int | None = None
+        self._file = open(fd, "rb", closefd=path != STANDARD_INPUT)  # noqa: SIM115
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.position += len(data)
+        return data
+
+    def view(self, size: int) -> Buffer:
+        return self.read(size)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        raise StreamError("it comes from a pipe, which is read once, front to back")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_source(path: str) -> Source:
+    """Raises StreamError."""
+    fd = 0
+    if path != STANDARD_INPUT:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StreamError(f"{path} cannot be opened: {error.strerror}") from error
+    status = os.fstat(fd)
+    try:
+        if stat.S_ISDIR(status.st_mode):
+            raise StreamError(f"{path} is a directory; name the stream file in it")
+        if not stat.S_ISREG(status.st_mode) or os.lseek(fd, 0, os.SEEK_CUR):
+            return PipeSource(path, fd)
+        if status.st_size == 0:
+            raise StreamError(f"{path} is empty")
+        return FileSource(path, fd)
+    except BaseException:
+        if path != STANDARD_INPUT:
+            os.close(fd)
+        raise

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writing a migcomp stream, front to back, to anything that takes bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from migcomp._core import Xxh64, xxh64
+from migcomp.images.image import pages_in
+from migcomp.results import Block, PageCounts
+from migcomp.stream.layout import (
+    COMPRESSED,
+    END,
+    INDEX,
+    INDEX_ENTRIES,
+    PAGES,
+    RECORD_HEADER_SIZE,
+    ZEROS,
+    EndRecord,
+    IndexEntry,
+    RecordHeader,
+    StreamHeader,
+    pack_footer,
+    pack_index,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_ZEROS_MAX = 1 << 31
+_NO_BODY_CHECKSUM = xxh64(b"")
+_HASHED_AT_ONCE = 1 << 13
+
+
+@dataclass
+class _Pending:
+    """The pages of a record that is not complete."""
+
+    first_page: int
+    channel: int
+    classes: list[Buffer] = field(default_factory=list)
+    details: list[Buffer] = field(default_factory=list)
+    payload: list[Buffer] = field(default_factory=list)
+
+
+class StreamWriter:
+    """Turns pages that come in order into records.
+
+    ``sink`` None: the stream is made and counted, but not kept.  ``written`` is
+    the number of bytes so far.  Errors of the sink (OSError) pass through.
+    """
+
+    def __init__(self, sink: BinaryIO | None, header: StreamHeader) -> None:
+        self.header = header
+        self.written = 0
+        self.counts = PageCounts()
+        self.compressed_bytes = 0
+        self.compressed_blocks = 0
+        self.pages = 0
+        self._write = _gathering_write(sink)
+        self._digest = Xxh64()
+        self._zero_hash = xxh64(bytes(header.page_size)).to_bytes(8, "little")
+        self._pending: _Pending | None = None
+        self._zeros = 0
+        self._index: list[IndexEntry] = []
+        self._indexes: list[IndexEntry] = []
+        self._emit([header.pack()])
+
+    @property
+    def image_digest(self) -> int:
+        """XXH64 over the XXH64 of every page so far."""
+        return self._digest.intdigest()
+
+    def add_pages(
+        self,
+        counts: tuple[int, int, int, int, int],
+        classes: bytes,
+        details: bytes,
+        payload: Buffer,
+        hashes: bytes,
+        *,
+        channel: int,
+        last: bool,
+    ) -> None:
+        """The next pages; ``last``: a packet is complete with them.
+
+        ``payload`` is only read during the call.
+        """
+        self._digest.update(hashes)
+        zero, same, deduplicated, normal, compressed = counts
+        pending = self._pending
+        if pending is None and last and zero == len(classes):
+            self._count_zeros(zero)
+            return
+        total = self.counts
+        total.zero += zero
+        total.same_filled += same
+        total.deduplicated += deduplicated
+        total.normal += normal
+        total.compressed += compressed
+        if compressed:
+            size = len(memoryview(payload)) - normal * self.header.page_size
+            self.compressed_bytes += size
+            by_page = self.header.grouping == "page"
+            self.compressed_blocks += compressed if by_page else 1
+        if pending is None:
+            pending = _Pending(self.pages, channel)
+        self.pages += len(classes)
+        pending.classes.append(classes)
+        pending.details.append(details)
+        # Kept beyond the call only as a copy.
+        pending.payload.append(payload if last else bytes(payload))
+        self._pending = None if last else pending
+        if last:
+            self._finish(pending)
+
+    def add_zeros(self, pages: int) -> None:
+        """Whole packets of zero pages, or the rest of a block."""
+        rest = pages
+        while rest:
+            now = min(rest, _HASHED_AT_ONCE)
+            self._digest.update(self._zero_hash * now)
+            rest -= now
+        self._count_zeros(pages)
+
+    def end_block(self) -> None:
+        """No record reaches from one RAM block into the next."""
+        if self._pending is not None:
+            self._finish(self._pending)
+            self._pending = None
+        self._flush_zeros()
+
+    def finish(self, blocks: Sequence[Block]) -> None:
+        """Writes the end; ``blocks`` with the lengths that are known by now."""
+        self._flush_zeros()
+        self._flush_index()
+        end = EndRecord(
+            self.pages,
+            self.image_digest,
+            replace(self.counts),
+            self.compressed_bytes,
+            self.compressed_blocks,
+            tuple(block.length for block in blocks),
+            self._indexes,
+        )
+        if self.pages != sum(pages_in(b.length, self.header.page_size) for b in blocks):
+            raise ValueError("the blocks' lengths are not those of the pages written")
+        offset = self.written
+        self._record(END, self.pages, 0, 0, [end.pack()])
+        self._emit([pack_footer(offset)])
+
+    def _count_zeros(self, pages: int) -> None:
+        self.counts.zero += pages
+        self.pages += pages
+        self._zeros += pages
+
+    def _finish(self, record: _Pending) -> None:
+        classes = b"".join(map(bytes, record.classes))
+        if not any(classes):
+            # The parts were zero pages all along.
+            self._zeros += len(classes)
+            return
+        self._flush_zeros(before=record.first_page)
+        self._indexed(
+            PAGES,
+            record.first_page,
+            len(classes),
+            record.channel if any(c == COMPRESSED for c in classes) else 0,
+            [classes, _joined(record.details), _joined(record.payload)],
+        )
+
+    def _flush_zeros(self, before: int | None = None) -> None:
+        first = (self.pages if before is None else before) - self._zeros
+        while self._zeros:
+            pages = min(self._zeros, _ZEROS_MAX)
+            self._indexed(ZEROS, first, pages, 0, [])
+            first += pages
+            self._zeros -= pages
+
+    def _indexed(
+        self, kind: int, first_page: int, pages: int, channel: int, body: list[Buffer]
+    ) -> None:
+        self._index.append((first_page, self.written))
+        self._record(kind, first_page, pages, channel, body)
+        if len(self._index) == INDEX_ENTRIES:
+            self._flush_index()
+
+    def _flush_index(self) -> None:
+        if self._index:
+            self._indexes.append((self._index[0][0], self.written))
+            self._record(
+                INDEX,
+                self._index[0][0],
+                len(self._index),
+                0,
+                [pack_index(self._index)],
+            )
+            self._index = []
+
+    def _record(
+        self, kind: int, first_page: int, pages: int, channel: int, body: list[Buffer]
+    ) -> None:
+        size = 0
+        checksum = _NO_BODY_CHECKSUM
+        if body:
+            hasher = Xxh64()
+            for part in body:
+                hasher.update(part)
+                size += memoryview(part).nbytes
+            checksum = hasher.intdigest()
+        head = RecordHeader(kind, 0, channel, first_page, pages, size, checksum)
+        self._emit([head.pack(), *body], RECORD_HEADER_SIZE + size)
+
+    def _emit(self, parts: list[Buffer], size: int | None = None) -> None:
+        self._write(parts)
+        if size is None:
+            size = sum(memoryview(part).nbytes for part in parts)
+        self.written += size
+
+
+def _joined(parts: list[Buffer]) -> Buffer:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _gathering_write(sink: BinaryIO | None) -> Callable[[list[Buffer]], None]:
+    """Writes several buffers, without copying them where the sink is a file."""
+    if sink is None:
+        return lambda parts: None
+    try:
+        fd = sink.fileno()
+    except (AttributeError, OSError):
+        return lambda parts: sink.writelines(parts)
+    sink.flush()
+
+    def write(parts: list[Buffer]) -> None:
+        left = sum(memoryview(part).nbytes for part in parts)
+        while left:
+            done = os.writev(fd, parts)
+            left -= done
+            if left:
+                parts = _without_start(parts, done)
+
+    return write
+
+
+def _without_start(parts: list[Buffer], size: int) -> list[Buffer]:
+    rest: list[Buffer] = []
+    for part in parts:
+        view = memoryview(part)
+        if size < view.nbytes:
+            rest.append(view[size:])
+        size = max(size - view.nbytes, 0)
+    return rest

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where the pages of a decompressed stream go."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from migcomp.errors import Mismatch
+from migcomp.images.image import UNKNOWN_LENGTH, Image
+
+if TYPE_CHECKING:
+    from migcomp._core import PageRequest
+
+
+class Target(Protocol):
+    """Takes the image's pages in order.
+
+    ``fd`` holds what came before, for deduplicated pages; ``fill_zeros``: it
+    wants the data of zero pages too.
+    """
+
+    fd: int
+    fill_zeros: bool
+
+    def pages(self, request: PageRequest) -> None: ...
+    def zeros(self, first_page: int, pages: int) -> None: ...
+    def finish(self, length: int) -> None: ...
+
+
+class SparseFile:
+    """A regular file; zero pages become holes."""
+
+    fill_zeros = False
+
+    def __init__(self, file: BinaryIO, page_size: int) -> None:
+        self.fd = file.fileno()
+        self._page_size = page_size
+
+    def pages(self, request: PageRequest) -> None:
+        request.write_pages(self.fd, request.first_page * self._page_size)
+
+    def zeros(self, first_page: int, pages: int) -> None:
+        # So that the hole can be read back before more is written.
+        end = (first_page + pages) * self._page_size
+        if os.fstat(self.fd).st_size < end:
+            os.ftruncate(self.fd, end)
+
+    def finish(self, length: int) -> None:
+        os.ftruncate(self.fd, length)
+
+
+class Pipe:
+    """Anything written front to back.
+
+    ``keep``: a sparse copy for deduplicated pages to be read back from.
+    """
+
+    fill_zeros = True
+
+    def __init__(
+        self, file: BinaryIO, page_size: int, length: int, keep: BinaryIO | None
+    ) -> None:
+        self._file = file
+        self._page_size = page_size
+        self._left = length
+        self._copy = None if keep is None else SparseFile(keep, page_size)
+        self.fd = -1 if self._copy is None else self._copy.fd
+
+    def pages(self, request: PageRequest) -> None:
+        if self._copy is not None:
+            self._copy.pages(request)
+        self._write(memoryview(request))
+
+    def zeros(self, first_page: int, pages: int) -> None:
+        if self._copy is not None:
+            self._copy.zeros(first_page, pages)
+        whole = memoryview(bytes(min(pages * self._page_size, 1 << 20)))
+        left = pages * self._page_size
+        while left:
+            part = whole[:left]
+            self._write(part)
+            left -= len(part)
+
+    def finish(self, length: int) -> None:
+        self._file.flush()
+
+    def _write(self, data: memoryview) -> None:
+        if self._left != UNKNOWN_LENGTH:
+            data = data[: self._left]
+            self._left -= len(data)
+        while data:
+            data = data[self._file.write(data) :]
+
+
+class Comparison:
+    """The image that the stream should be of; ``fd`` is that image's file."""
+
+    fill_zeros = True
+
+    def __init__(self, image: Image, stream: str) -> None:
+        self.fd = image.fd
+        self._image = image
+        self._stream = stream
+
+    def pages(self, request: PageRequest) -> None:
+        self._compare(request.first_page, bytes(request))
+
+    def zeros(self, first_page: int, pages: int) -> None:
+        step = (1 << 20) // self._image.page_size
+        for page in range(first_page, first_page + pages, step):
+            count = min(step, first_page + pages - page)
+            self._compare(page, bytes(count * self._image.page_size))
+
+    def finish(self, length: int) -> None:
+        actual = sum(block.length for block in self._image.blocks)
+        if actual != length:
+            raise Mismatch(
+                f"{self._stream} is of an image of {length} bytes, and "
+                f"{self._image.path} has {actual}"
+            )
+
+    def _compare(self, first_page: int, expected: bytes) -> None:
+        size = self._image.page_size
+        actual = os.pread(self.fd, len(expected), first_page * size)
+        actual += bytes(-len(actual) % size)
+        if actual == expected:
+            return
+        for i in range(0, len(expected), size):
+            if actual[i : i + size] != expected[i : i + size]:
+                raise Mismatch(
+                    f"{self._image.path} differs from {self._stream} "
+                    f"in page {first_page + i // size}"
+                )
+
+
+class Nowhere:
+    """Pages are only checked; ``keep`` as for Pipe."""
+
+    fill_zeros = False
+
+    def __init__(self, page_size: int, keep: BinaryIO | None) -> None:
+        self._copy = None if keep is None else SparseFile(keep, page_size)
+        self.fd = -1 if self._copy is None else self._copy.fd
+
+    def pages(self, request: PageRequest) -> None:
+        if self._copy is not None:
+            self._copy.pages(request)
+
+    def zeros(self, first_page: int, pages: int) -> None:
+        if self._copy is not None:
+            self._copy.zeros(first_page, pages)
+
+    def finish(self, length: int) -> None:
+        pass

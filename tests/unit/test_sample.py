@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The sample generator against the real guests it is modelled on.
+
+The reference figures are of three stopped Debian 12 guests: 256 MiB idle, 128 MiB
+writer, 1 GiB heap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from migcomp.images.sample import EXTENT_BYTES, PROFILES, SampleImage
+from migcomp.images.sample_kinds import KINDS
+
+PAGE = 4096
+MIB = 1 << 20
+PACKET_PAGES = 128
+PRINTABLE = bytes(range(32, 127))
+BUCKET_ENDS = (64, 256, 512, 1024, 1536, 2048, 2560, 3072, 3584, 4000, 4096)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Measured figures of a real guest; shares in per cent of all its pages."""
+
+    zero: float
+    same_filled: float
+    duplicate: float
+    zstd: float
+    lz4: float
+    incompressible: float  # per cent of the non-zero pages which zstd-1 does not shrink
+    packet: float  # bytes of zstd-1 blocks of 128 non-zero pages / bytes page by page
+    deduplicated: float  # those blocks without duplicate and same-filled pages / with
+
+
+GUESTS = {
+    "idle": Guest(69.4, 5.8, 3.3, 2.43, 1.99, 19.8, 0.960, 0.750),
+    "writer": Guest(34.7, 4.7, 0.7, 2.35, 1.76, 14.0, 0.935, 0.998),
+    "heap": Guest(48.3, 9.6, 6.1, 2.77, 2.17, 2.9, 0.856, 0.864),
+}
+# The shipped sizes and one at which every part of the layout is in play.
+SIZES = [
+    ("idle", 4),
+    ("idle", 64),
+    ("writer", 4),
+    ("writer", 32),
+    ("heap", 8),
+    ("heap", 48),
+]
+sized = pytest.mark.parametrize(("profile", "mib"), SIZES)
+every_profile = pytest.mark.parametrize("profile", PROFILES)
+
+
+def image_bytes(image: SampleImage) -> bytearray:
+    content = bytearray(image.size)
+    for offset, data in image.extents():
+        content[offset : offset + len(data)] = data
+    return content
+
+
+def pages_of(content: bytes | bytearray) -> list[bytes]:
+    return [bytes(content[at : at + PAGE]) for at in range(0, len(content), PAGE)]
+
+
+def is_same_filled(page: bytes) -> bool:
+    return page == page[:8] * (len(page) // 8)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Pages by class; `normal` ones are neither zero nor same-filled."""
+
+    total: int
+    nonzero: list[bytes]
+    same_filled: int
+    normal: list[bytes]
+
+    @property
+    def duplicates(self) -> int:
+        return len(self.normal) - len(set(self.normal))
+
+    def share(self, pages: int) -> float:
+        return 100 * pages / self.total
+
+    def ratio(self, compressed: Callable[[bytes], bytes]) -> float:
+        out = sum(min(PAGE, len(compressed(page))) for page in self.nonzero)
+        return len(self.nonzero) * PAGE / out
+
+
+def classify(content: bytes | bytearray) -> Pages:
+    pages = pages_of(content)
+    nonzero = [page for page in pages if page.count(0) < PAGE]
+    normal = [page for page in nonzero if not is_same_filled(page)]
+    return Pages(len(pages), nonzero, len(nonzero) - len(normal), normal)
+
+
+@cache
+def sample(profile: str, mib: int) -> Pages:
+    return classify(image_bytes(SampleImage(profile, mib * MIB)))
+
+
+def zstd_1(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=1, write_content_size=False).compress(data)
+
+
+def packets(pages: list[bytes]) -> int:
+    return sum(
+        len(zstd_1(b"".join(pages[at : at + PACKET_PAGES])))
+        for at in range(0, len(pages), PACKET_PAGES)
+    )
+
+
+@sized
+def test_page_classes_have_the_guests_shares(profile: str, mib: int) -> None:
+    pages, guest = sample(profile, mib), GUESTS[profile]
+    assert 100 - pages.share(len(pages.nonzero)) == pytest.approx(guest.zero, abs=0.1)
+    assert pages.share(pages.same_filled) == pytest.approx(guest.same_filled, abs=0.3)
+    assert pages.share(pages.duplicates) == pytest.approx(guest.duplicate, abs=0.3)
+
+
+@sized
+def test_zstd_ratio_is_the_guests(profile: str, mib: int) -> None:
+    assert sample(profile, mib).ratio(zstd_1) == pytest.approx(
+        GUESTS[profile].zstd, rel=0.07
+    )
+
+
+@sized
+def test_lz4_ratio_is_the_guests(profile: str, mib: int) -> None:
+    block = pytest.importorskip("lz4.block")
+    ratio = sample(profile, mib).ratio(
+        lambda page: bytes(block.compress(page, store_size=False))
+    )
+    assert ratio == pytest.approx(GUESTS[profile].lz4, rel=0.07)
+
+
+@sized
+def test_share_of_pages_which_do_not_shrink_is_the_guests(
+    profile: str, mib: int
+) -> None:
+    pages = sample(profile, mib)
+    stubborn = sum(len(zstd_1(page)) >= PAGE for page in pages.nonzero)
+    assert 100 * stubborn / len(pages.nonzero) == pytest.approx(
+        GUESTS[profile].incompressible, abs=1.5
+    )
+
+
+@pytest.mark.parametrize("mib", [8, 48])
+def test_heap_pages_fall_into_the_guests_size_buckets(mib: int) -> None:
+    # Per cent, by BUCKET_ENDS.
+    measured = (19.1, 3.8, 5.5, 13.5, 13.3, 14.9, 11.3, 7.7, 0.4, 6.3, 1.3, 2.9)
+    pages = sample("heap", mib)
+    sizes = [len(zstd_1(page)) for page in pages.nonzero]
+    ends = (0, *BUCKET_ENDS, sys.maxsize)
+    shares = [
+        100 * sum(low <= size < high for size in sizes) / len(sizes)
+        for low, high in pairwise(ends)
+    ]
+    assert shares == pytest.approx(measured, abs=3.5)
+
+
+@pytest.mark.parametrize(
+    ("profile", "mib"), [("idle", 64), ("writer", 32), ("heap", 48)]
+)
+def test_packets_and_deduplication_save_what_they_save_on_the_guest(
+    profile: str, mib: int
+) -> None:
+    pages, guest = sample(profile, mib), GUESTS[profile]
+    together = packets(pages.nonzero)
+    assert together / sum(
+        min(PAGE, len(zstd_1(page))) for page in pages.nonzero
+    ) == pytest.approx(guest.packet, abs=0.05)
+    assert packets(list(dict.fromkeys(pages.normal))) / together == pytest.approx(
+        guest.deduplicated, abs=0.05
+    )
+
+
+@sized
+def test_zero_and_printable_bytes_are_in_the_guests_bands(
+    profile: str, mib: int
+) -> None:
+    content = b"".join(sample(profile, mib).nonzero)
+    assert 0.20 <= content.count(0) / len(content) <= 0.24
+    printable = len(content) - len(content.translate(None, PRINTABLE))
+    assert 0.23 <= printable / len(content) <= 0.43
+
+
+def test_same_filled_pages_are_almost_all_poison() -> None:
+    patterns = [page[:8] for page in sample("heap", 48).nonzero if is_same_filled(page)]
+    assert set(patterns) == {b"\xcc" * 8, b"\x58" * 8, b"\xff" * 8}
+    assert patterns.count(b"\xcc" * 8) / len(patterns) > 0.9
+
+
+def run_lengths(image: SampleImage) -> tuple[list[int], list[int]]:
+    """Lengths in pages of the zero and of the non-zero runs."""
+    zero, nonzero, end = [], [0], 0
+    for offset, data in image.extents():
+        if offset > end:
+            zero.append((offset - end) // PAGE)
+            nonzero.append(0)
+        nonzero[-1] += len(data) // PAGE
+        end = offset + len(data)
+    if image.size > end:
+        zero.append((image.size - end) // PAGE)
+    return zero, nonzero
+
+
+@pytest.mark.parametrize(
+    ("profile", "longest_zero", "longest_nonzero"),
+    [("idle", 21608, 4108), ("writer", 3071, 4108)],
+)
+def test_runs_have_the_guests_lengths(
+    profile: str, longest_zero: int, longest_nonzero: int
+) -> None:
+    zero, nonzero = run_lengths(SampleImage(profile, PROFILES[profile].guest_bytes))
+    assert len(nonzero) == PROFILES[profile].runs
+    assert statistics.median(zero) == 2
+    assert 31 <= statistics.quantiles(zero, n=10)[-1] <= 39
+    assert longest_zero / 2 <= max(zero) <= longest_zero * 2
+    assert 4 <= statistics.median(nonzero) <= 5
+    assert 51 <= statistics.quantiles(nonzero, n=10)[-1] <= 430
+    assert longest_nonzero / 2 <= max(nonzero) <= longest_nonzero * 2
+
+
+@sized
+def test_runs_of_a_small_image_are_mostly_short_with_a_long_one(
+    profile: str, mib: int
+) -> None:
+    zero, nonzero = run_lengths(SampleImage(profile, mib * MIB))
+    assert 2 <= statistics.median(zero) <= 3
+    assert 4 <= statistics.median(nonzero) <= 6
+    assert max(zero) > sum(zero) / 4
+
+
+GOLDEN = {
+    "idle": "6885fc1b328d119b4d14766a67990b35dc98ee0d00c02c971521509bb3877843",
+    "writer": "daf5dd6742e53b53fce4da8d87b43676852285883d34db4b0b35fdf1e2d18892",
+    "heap": "8aefc8dd440ee8699713c4b974b5c5fa8062b2c5ae3aa2b3a7f0f256232a52bc",
+}
+
+
+def digest(pieces: Iterable[tuple[int, bytes]]) -> str:
+    total = hashlib.sha256()
+    for offset, data in pieces:
+        total.update(offset.to_bytes(8, "little") + data)
+    return total.hexdigest()
+
+
+@every_profile
+def test_bytes_are_those_of_every_release(profile: str) -> None:
+    """A change here changes what users made with a seed: release notes say so."""
+    image = SampleImage(profile, MIB, seed=1)
+    assert digest([*image.extents(), *image.dirty_round(3)]) == GOLDEN[profile]
+
+
+@pytest.mark.parametrize(("profile", "mib"), [("heap", 8), ("idle", 4), ("writer", 4)])
+def test_shipped_images_are_what_the_generator_makes(profile: str, mib: int) -> None:
+    shipped = (
+        Path(__file__).resolve().parents[2] / "sample_images" / f"{profile}-{mib}m.raw"
+    )
+    assert shipped.read_bytes() == image_bytes(SampleImage(profile, mib * MIB, seed=1))
+
+
+@every_profile
+def test_bytes_do_not_depend_on_hash_randomisation(profile: str) -> None:
+    program = (
+        "import hashlib, sys\n"
+        "from migcomp.images.sample import SampleImage\n"
+        "image, total = SampleImage(sys.argv[1], 1 << 20, seed=1), hashlib.sha256()\n"
+        "for offset, data in [*image.extents(), *image.dirty_round(3)]:\n"
+        "    total.update(offset.to_bytes(8, 'little') + data)\n"
+        "print(total.hexdigest())\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "4711",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", program, profile],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == GOLDEN[profile]
+
+
+@every_profile
+def test_iterating_again_gives_the_same_bytes(profile: str) -> None:
+    image = SampleImage(profile, 4 * MIB)
+    abandoned = list(islice(image.extents(), 3))
+    assert list(islice(image.extents(), 3)) == abandoned
+    assert digest(image.extents()) == digest(image.extents())
+
+
+def test_seeds_give_different_images_with_the_same_shares() -> None:
+    one, two = (
+        classify(image_bytes(SampleImage("heap", 4 * MIB, seed=seed)))
+        for seed in (1, 2)
+    )
+    assert len(one.nonzero) == len(two.nonzero)
+    assert one.ratio(zstd_1) == pytest.approx(two.ratio(zstd_1), rel=0.05)
+    assert len(set(one.normal) & set(two.normal)) < len(one.normal) / 100
+
+
+@every_profile
+@pytest.mark.parametrize("page_size", [1024, 4096, 65536])
+@pytest.mark.parametrize("pages", [1, 2, 3, 7, 64, 130, 513])
+def test_extents_ascend_and_hold_whole_nonzero_pages(
+    profile: str, page_size: int, pages: int
+) -> None:
+    end = found = 0
+    for offset, data in SampleImage(
+        profile, pages * page_size, page_size=page_size
+    ).extents():
+        assert offset >= end
+        assert offset % page_size == 0
+        assert 0 < len(data) <= EXTENT_BYTES
+        assert len(data) % page_size == 0
+        assert all(
+            data.count(0, at, at + page_size) < page_size
+            for at in range(0, len(data), page_size)
+        )
+        found += len(data) // page_size
+        end = offset + len(data)
+    assert end <= pages * page_size
+    assert found == pages - round(pages * PROFILES[profile].zero)
+
+
+def test_an_image_larger_than_the_guest_goes_on_with_other_pages() -> None:
+    guest = PROFILES["writer"].guest_bytes
+    image = SampleImage("writer", guest + 4 * MIB)
+    first = {data for _, data in islice(image.extents(), 20)}
+    beyond = [(offset, data) for offset, data in image.extents() if offset >= guest]
+    assert sum(len(data) for _, data in beyond) // PAGE == 1024 - round(
+        1024 * PROFILES["writer"].zero
+    )
+    assert not first & {data for _, data in beyond if not is_same_filled(data)}
+
+
+def test_memory_is_bounded_whatever_the_size() -> None:
+    tracemalloc.start()
+    try:
+        produced = sum(
+            len(data) for _, data in SampleImage("heap", 192 * MIB).extents()
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert produced > 90 * MIB
+    assert peak < 24 * MIB
+
+
+# Shares of pages which change in a second, and the bands in which the bytes that change
+# in such a page must lie at p10, p50 and p90, about the guests' figures.
+DIRTY = [
+    ("idle", 256, 0.00055, (1, 4), (5, 25), (60, 115)),
+    ("writer", 32, 1256 / 32768, (4, 4), (4, 4), (8, 12)),
+    ("heap", 64, 4048 / 262144, (9, 15), (27, 33), (80, 160)),
+]
+
+
+@pytest.mark.parametrize(("profile", "mib", "share", "p10", "p50", "p90"), DIRTY)
+def test_a_round_changes_the_guests_share_of_pages_and_bytes(
+    profile: str,
+    mib: int,
+    share: float,
+    p10: tuple[int, int],
+    p50: tuple[int, int],
+    p90: tuple[int, int],
+) -> None:
+    image = SampleImage(profile, mib * MIB)
+    before = image_bytes(image)
+    changed = []
+    for number in range(1, 7):
+        last, pages = -1, 0
+        for offset, page in image.dirty_round(number):
+            assert offset > last
+            assert offset % PAGE == 0
+            assert len(page) == PAGE
+            old = before[offset : offset + PAGE]
+            changed.append(sum(a != b for a, b in zip(old, page, strict=True)))
+            before[offset : offset + PAGE] = page
+            last = offset
+            pages += 1
+        assert pages == pytest.approx(share * image.size / PAGE, rel=0.02)
+    assert min(changed) > 0
+    tenths = statistics.quantiles(changed, n=10)
+    assert p10[0] <= tenths[0] <= p10[1]
+    assert p50[0] <= statistics.median(changed) <= p50[1]
+    assert p90[0] <= tenths[-1] <= p90[1]
+
+
+def test_a_round_repeats_many_pages_of_the_round_before_and_keeps_their_changes() -> (
+    None
+):
+    image = SampleImage("writer", 16 * MIB)
+    content = image_bytes(image)
+    rounds = [dict(image.dirty_round(number)) for number in (1, 2, 3)]
+    shared = rounds[0].keys() & rounds[1].keys()
+    # 774 of 1256 pages changed again in the real guest.
+    assert len(shared) / len(rounds[1]) == pytest.approx(774 / 1256, abs=0.1)
+    for dirty in rounds:
+        for offset, page in dirty.items():
+            differing = sum(
+                a != b
+                for a, b in zip(content[offset : offset + PAGE], page, strict=True)
+            )
+            assert 0 < differing <= max(PROFILES["writer"].changed_bytes)
+            content[offset : offset + PAGE] = page
+
+
+def test_every_round_can_be_asked_for_alone() -> None:
+    image = SampleImage("heap", 8 * MIB)
+    assert list(image.dirty_round(4)) == list(
+        SampleImage("heap", 8 * MIB).dirty_round(4)
+    )
+
+
+@pytest.mark.parametrize("size", [0, -4096, 1, 4095, 4097])
+def test_a_size_which_is_no_multiple_of_the_page_size_is_an_error(size: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"positive multiple of its page size, 4096, not {size}$"
+    ):
+        SampleImage("heap", size)
+
+
+@pytest.mark.parametrize("page_size", [-4096, 0, 512, 3000, 131072])
+def test_an_unusual_page_size_is_an_error(page_size: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"a power of two from 1024 to 65536 bytes, not {page_size}"
+    ):
+        SampleImage("heap", MIB, page_size=page_size)
+
+
+def test_an_unknown_profile_is_an_error_which_names_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError, match=r"no sample profile 'busy'; choose one of idle, writer, heap"
+    ):
+        SampleImage("busy", MIB)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_round_before_the_first_is_an_error(number: int) -> None:
+    with pytest.raises(ValueError, match=f"numbered from 1, not {number}"):
+        SampleImage("idle", MIB).dirty_round(number)
+
+
+@every_profile
+def test_weights_are_thousandths_and_every_region_named_exists(profile: str) -> None:
+    modelled = PROFILES[profile]
+    assert sum(modelled.kinds.values()) == 1000
+    assert {
+        modelled.writable,
+        *modelled.copies,
+        *modelled.repeats,
+    } <= modelled.regions().keys()
+
+
+def test_every_kind_of_page_is_used_by_a_profile() -> None:
+    assert {
+        name for profile in PROFILES.values() for name in profile.kinds
+    } == KINDS.keys()
+
+
+@pytest.mark.long
+def test_a_real_guest_has_the_classes_and_ratio_of_the_writer_profile(
+    tmp_path: Path,
+) -> None:
+    captures = Path(__file__).resolve().parents[3] / "shared" / "images"
+    if not (captures / "unpack.py").is_file():
+        pytest.skip(f"the captured guest is not here: {captures}")
+    subprocess.run(
+        [sys.executable, str(captures / "unpack.py"), str(tmp_path)], check=True
+    )
+    real = classify((tmp_path / "paused.raw").read_bytes())
+    made = sample("writer", real.total * PAGE // MIB)
+    assert made.share(len(made.nonzero)) == pytest.approx(
+        real.share(len(real.nonzero)), abs=0.1
+    )
+    assert made.share(made.same_filled) == pytest.approx(
+        real.share(real.same_filled), abs=0.3
+    )
+    assert made.share(made.duplicates) == pytest.approx(
+        real.share(real.duplicates), abs=0.3
+    )
+    assert made.ratio(zstd_1) == pytest.approx(real.ratio(zstd_1), rel=0.07)
+    assert packets(made.nonzero) == pytest.approx(packets(real.nonzero), rel=0.07)
