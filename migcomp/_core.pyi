@@ -2,9 +2,9 @@
 """The C core.  Pages are counted in pages, times in seconds where floats."""
 
 from collections.abc import Callable
-from typing import Any, Final, Self, TypedDict, final
+from typing import Any, Final, Self, TypedDict, final, type_check_only
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 MAX_THREADS_NR: Final[int]
 MAX_THREAD_REQUEST_NR: Final[int]
@@ -49,7 +49,7 @@ def python_library(
 
     ``factory(level)`` is called on each worker thread; its result has
     ``compress(pages)`` and ``decompress(data, size)``, which take a memoryview
-    that is valid during the call and return bytes.
+    and return bytes.
     """
 
 @final
@@ -88,6 +88,7 @@ def python_handler(
     thread_uninit: Callable[[Any], object] | None = None,
 ) -> Handler: ...
 
+@type_check_only
 class _Request:
     @property
     def sequence(self) -> int: ...
@@ -192,6 +193,7 @@ class Xxh64:
 
 def xxh64(data: Buffer, /) -> int: ...
 
+@type_check_only
 class ThreadStats(TypedDict):
     requests: int
     sleeps: int
@@ -199,6 +201,7 @@ class ThreadStats(TypedDict):
     wakeups: int
     cpu_ns: int
 
+@type_check_only
 class QueueStats(TypedDict):
     submitted: int
     collected: int
@@ -212,6 +215,7 @@ class QueueStats(TypedDict):
     thread_requests_nr: int
     threads: list[ThreadStats]
 
+@disjoint_base
 class Workqueue:
     """See migcomp.workqueue.ThreadedWorkqueue and workqueue.h.
 
@@ -225,9 +229,7 @@ class Workqueue:
         handler: Handler,
         cpus: tuple[int, ...] = (),
     ) -> Self: ...
-    def get_request(
-        self, timeout: float | None = 0, thread: int | None = None
-    ) -> Any:
+    def get_request(self, timeout: float | None = 0, thread: int | None = None) -> Any:
         """A request, or None when all are busy (or stay so for ``timeout``).
 
         Raises WorkqueueError when waiting cannot help, and what stopped the

@@ -18,13 +18,15 @@
             use(done.result)
             queue.release_request(done)
 
-The thread that created the queue is its one submitter.  The contract of every
-method is that of ``migcomp/_core/workqueue.h``.
+The queue has one submitter: while a thread is inside one of its methods, those
+that others call raise WorkqueueError.  The contract of every method is that of
+``migcomp/_core/workqueue.h``.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -32,6 +34,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from migcomp import _core
+from migcomp.errors import WorkqueueError
 
 DEFAULT_REQUESTS = _core.DEFAULT_THREAD_REQUEST_NR
 MAX_REQUESTS = _core.MAX_THREAD_REQUEST_NR
@@ -59,6 +62,10 @@ class ThreadedWorkqueue(_core.Workqueue):
     only, where ``cpus`` is given.  Leaving a ``with`` block drains the queue,
     or cancels it when an exception is under way.
 
+    What an operation raised is raised again by the next method that waits, or
+    else by a draining ``destroy``.  Of a cancelled queue, and of one that was
+    dropped without ``destroy``, it goes to ``sys.unraisablehook``.
+
     Raises ValueError for numbers out of range, WorkqueueError when threads
     cannot be made, and whatever an operation raised.
     """
@@ -85,15 +92,17 @@ class ThreadedWorkqueue(_core.Workqueue):
         ):
             if not 1 <= number <= most:
                 raise ValueError(f"{what} must be 1 to {most}, not {number}")
+        operations = (
+            request_init,
+            request_uninit,
+            request_done,
+            thread_init,
+            thread_uninit,
+        )
         if not isinstance(handler, _core.Handler):
-            handler = _core.python_handler(
-                handler,
-                request_init,
-                request_uninit,
-                request_done,
-                thread_init,
-                thread_uninit,
-            )
+            handler = _core.python_handler(handler, *operations)
+        elif any(operation is not None for operation in operations):
+            raise TypeError("a native handler brings its own operations")
         queue = super().__new__(cls, name, threads, requests, handler, tuple(cpus))
         _alive.add(queue)
         return queue
@@ -107,7 +116,13 @@ class ThreadedWorkqueue(_core.Workqueue):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.destroy(drain=error is None)
+        try:
+            self.destroy(drain=error is None)
+        except BufferError:
+            # The frames of the error under way may hold views of requests:
+            # the queue goes with them.
+            if error is None:
+                raise
 
 
 _alive: weakref.WeakSet[ThreadedWorkqueue] = weakref.WeakSet()
@@ -117,4 +132,7 @@ _alive: weakref.WeakSet[ThreadedWorkqueue] = weakref.WeakSet()
 def _cancel_all() -> None:
     # Threads must not enter an interpreter that is being taken down.
     for queue in list(_alive):
-        queue.destroy(drain=False)
+        # Those of a thread that still waits, or whose data is in use, run
+        # native handlers or end with the process.
+        with contextlib.suppress(WorkqueueError, BufferError):
+            queue.destroy(drain=False)

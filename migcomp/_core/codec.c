@@ -133,5 +133,6 @@ static int none_describe(CodecLibrary *library, CodecError *error)
 const CodecOps codec_none = {
     .name = "none",
     .provider = "built in",
+    .streaming = true,
     .describe = none_describe,
 };

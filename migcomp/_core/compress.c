@@ -133,7 +133,7 @@ static int compress_packet(PageJob *job, PageRequest *request,
                            const CompressState *state)
 {
     const CodecOps *codec = job->library->ops;
-    bool streaming = job->grouping == GROUPING_STREAM;
+    bool streaming = job->grouping == GROUPING_STREAM && codec->compress;
     void *compressor = state->compressor;
     size_t content;
     const uint8_t *pages = gather(job, request, state, &content);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <ucontext.h>
 
 static _Thread_local Guard *volatile armed;
 
@@ -19,6 +20,10 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 
     if (guard && address >= guard->start && address < guard->end) {
         armed = NULL;
+        /* The jump does not restore the mask of signals, and it may have been
+         * changed for this handler (ThreadSanitizer blocks all). */
+        pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask,
+                        NULL);
         siglongjmp(guard->jump, 1);
     }
     if (previous.sa_flags & SA_SIGINFO) {

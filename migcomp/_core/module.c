@@ -27,6 +27,7 @@
 #include "python/image.h"
 #include "python/handler.h"
 #include "python/request.h"
+#include "python/page_output.h"
 #include "python/page_request.h"
 #include "python/dedup.h"
 #include "python/queue.h"

@@ -86,8 +86,9 @@ typedef enum ThreadedWorkqueueEnd {
 
 /*
  * Stops and joins the threads and frees everything; NULL is allowed.  Returns
- * the number of submitted requests whose result nobody has seen.  In a child
- * process made by fork, where the threads do not exist, it only frees.
+ * the number of submitted requests whose result nobody has seen.  A handler
+ * that is running is waited for.  In a child process made by fork, where the
+ * threads do not exist, it only frees; no other function may be called there.
  */
 unsigned threaded_workqueue_destroy(ThreadedWorkqueue *queue,
                                     ThreadedWorkqueueEnd end);
@@ -114,7 +115,9 @@ int threaded_workqueue_get_request_timed(ThreadedWorkqueue *queue,
 
 /*
  * Hands a reserved request to its thread.  -EINVAL when it is not reserved.
- * After collect, a request may be submitted again: it keeps its thread.
+ * After collect, a request may be submitted again: it keeps its thread.  A
+ * thread handles its requests in the order of submission as long as they are
+ * submitted in the order of get and taken by collect; poll breaks that order.
  */
 int threaded_workqueue_submit_request(ThreadedWorkqueue *queue, void *request);
 
@@ -125,7 +128,10 @@ int threaded_workqueue_submit_request(ThreadedWorkqueue *queue, void *request);
 int threaded_workqueue_collect_request(ThreadedWorkqueue *queue,
                                        int64_t timeout_ns, void **request);
 
-/* Takes any handled request, whatever the order; NULL when there is none. */
+/*
+ * Takes any handled request, whatever the order; NULL when there is none, and
+ * after an error: who polls in a loop asks threaded_workqueue_error as well.
+ */
 void *threaded_workqueue_poll_request(ThreadedWorkqueue *queue);
 
 /* Makes a reserved request free.  -EINVAL when it is not reserved. */
@@ -150,7 +156,9 @@ unsigned threaded_workqueue_request_thread(const void *request);
 
 /*
  * The first error in time.  Workers hand back, unhandled, what they find
- * after it.  False when there was none.
+ * after it; results that were not collected by then cannot be any more.  The
+ * submitter notices at the next call, or when the request it waits for ends.
+ * False when there was none.
  */
 typedef struct ThreadedWorkqueueError {
     int status;        /* what the handler returned */

@@ -117,12 +117,26 @@ static void name_thread(const Worker *worker, const char *name)
     pthread_setname_np(worker->thread, whole);
 }
 
-/* The thread runs with all signals blocked: they are the program's affair. */
+/*
+ * Signals that are sent to the process are the program's affair.  Those that
+ * an instruction raises must stay deliverable, also for guard.c: blocked, they
+ * end the process without a word.
+ */
+static void fill_with_sent_signals(sigset_t *set)
+{
+    static const int raised[] = {SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
+
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof(raised) / sizeof(*raised); i++) {
+        sigdelset(set, raised[i]);
+    }
+}
+
 static int start_thread(Worker *worker, const char *name,
                         const ThreadedWorkqueueOptions *options)
 {
     pthread_attr_t attr;
-    sigset_t all, before;
+    sigset_t sent, before;
     int failed = pthread_attr_init(&attr);
 
     if (failed) {
@@ -130,8 +144,8 @@ static int start_thread(Worker *worker, const char *name,
     }
     failed = set_affinity(&attr, worker->index, options);
     if (!failed) {
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
+        fill_with_sent_signals(&sent);
+        pthread_sigmask(SIG_SETMASK, &sent, &before);
         failed = pthread_create(&worker->thread, &attr, worker_run, worker);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
@@ -198,11 +212,17 @@ static int64_t spin_allowed_ns(unsigned threads_nr,
     cpu_set_t set;
     unsigned cpus = 1;
 
-    if (!sched_getaffinity(0, sizeof(set), &set)) {
+    if (options && options->cpus_nr) {
+        /* Each counts once, however often it is named. */
+        CPU_ZERO(&set);
+        for (unsigned i = 0; i < options->cpus_nr; i++) {
+            if (options->cpus[i] < CPU_SETSIZE) {
+                CPU_SET(options->cpus[i], &set);
+            }
+        }
         cpus = (unsigned)CPU_COUNT(&set);
-    }
-    if (options && options->cpus_nr && options->cpus_nr < cpus) {
-        cpus = options->cpus_nr;
+    } else if (!sched_getaffinity(0, sizeof(set), &set)) {
+        cpus = (unsigned)CPU_COUNT(&set);
     }
     return threads_nr < cpus ? SPIN_MOST_NS : 0;
 }
@@ -245,11 +265,12 @@ threaded_workqueue_create(const char *name, unsigned threads_nr,
 {
     ThreadedWorkqueue *queue =
         allocate_queue(threads_nr, thread_requests_nr, ops);
-    int64_t allowed = spin_allowed_ns(threads_nr, options);
 
     if (!queue) {
         return NULL;
     }
+    int64_t allowed = spin_allowed_ns(threads_nr, options);
+
     queue->spin.allowed_ns = allowed;
     queue->spin.limit_ns = allowed;
     for (unsigned i = 0; i < threads_nr; i++) {

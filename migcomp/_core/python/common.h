@@ -47,6 +47,18 @@ static PyObject *take_exception(void)
 #endif
 }
 
+/* Raises what take_exception took, as if it had never been taken. */
+static void restore_exception(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    PyErr_Restore(exception ? Py_NewRef((PyObject *)Py_TYPE(exception)) : NULL,
+                  exception,
+                  exception ? PyException_GetTraceback(exception) : NULL);
+#endif
+}
+
 /* Raises an exception object with the traceback it has. */
 static void raise_exception(PyObject *exception)
 {
@@ -57,6 +69,57 @@ static void raise_exception(PyObject *exception)
 #define Py_BEGIN_CRITICAL_SECTION(object) {
 #define Py_END_CRITICAL_SECTION() }
 #endif
+
+/* For "O&", because "I" and "K" silently drop the upper bits. */
+static int to_uint64(PyObject *object, void *result)
+{
+    PyObject *number = PyNumber_Index(object);
+    unsigned long long value;
+
+    if (!number) {
+        return 0;
+    }
+    value = PyLong_AsUnsignedLongLong(number);
+    if (PyErr_Occurred()) {
+        PyErr_Format(PyExc_ValueError, "%S is out of range", number);
+    }
+    Py_DECREF(number);
+    *(uint64_t *)result = value;
+    return !PyErr_Occurred();
+}
+
+static int to_uint32(PyObject *object, void *result)
+{
+    uint64_t value;
+
+    if (!to_uint64(object, &value)) {
+        return 0;
+    }
+    if (value > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%S is out of range", object);
+        return 0;
+    }
+    *(uint32_t *)result = (uint32_t)value;
+    return 1;
+}
+
+/* A C text that may hold anything, also half a character at its end. */
+static PyObject *text_of(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+/* Page sizes that handlers take; -1 with an exception for others. */
+static int check_page_size(uint32_t page_size)
+{
+    if (page_size < PAGE_SIZE_MIN || page_size > PAGE_SIZE_MAX ||
+        page_size & (page_size - 1)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "page_size must be a power of two from 4096 to 65536");
+        return -1;
+    }
+    return 0;
+}
 
 /* Heap types own a reference to their type. */
 static void free_object(PyObject *object)

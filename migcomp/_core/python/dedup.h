@@ -4,6 +4,7 @@
 typedef struct DedupObject {
     PyObject_HEAD
     DedupTable *table;
+    SignalWord entered; /* locked by the thread inside resolve */
 } DedupObject;
 
 static PyObject *dedup_object_new(PyTypeObject *type, PyObject *args,
@@ -44,20 +45,33 @@ static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
                                     state->page_map_type, &map)) {
         return NULL;
     }
-    BoundRequest *bound = live((RequestObject *)request);
+    RequestObject *self = (RequestObject *)request;
+    BoundRequest *bound = live_for(self, true);
+    DedupObject *dedup = (DedupObject *)object;
+    const PageMap *pages = &((PageMapObject *)map)->map;
 
     if (!bound) {
         return NULL;
     }
+    if (pages->page_size != self->job->page_size) {
+        return PyErr_Format(PyExc_ValueError,
+                            "the map's pages have %u bytes, the handler's %u",
+                            pages->page_size, self->job->page_size);
+    }
     if (!bound->page.input) {
         Py_RETURN_NONE;
     }
-    Py_BEGIN_CRITICAL_SECTION(object);
+    if (!signal_try_lock(&dedup->entered)) {
+        PyErr_SetString(state->workqueue_error,
+                        "another thread is using the table");
+        return NULL;
+    }
+    pin(self);
     Py_BEGIN_ALLOW_THREADS
-    failed = dedup_resolve(((DedupObject *)object)->table,
-                           &((PageMapObject *)map)->map, &bound->page);
+    failed = dedup_resolve(dedup->table, pages, &bound->page);
     Py_END_ALLOW_THREADS
-    Py_END_CRITICAL_SECTION();
+    unpin(self);
+    signal_unlock(&dedup->entered);
     if (failed) {
         PyObject *raised = PyObject_CallFunction(
             state->page_error, "KsO",

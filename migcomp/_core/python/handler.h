@@ -94,18 +94,17 @@ static int check_job(const PageJob *job)
 {
     size_t bytes = (size_t)job->page_size * job->pages_max;
 
-    if (job->page_size < PAGE_SIZE_MIN || job->page_size > PAGE_SIZE_MAX ||
-        job->page_size & (job->page_size - 1)) {
-        PyErr_SetString(PyExc_ValueError,
-                        "page_size must be a power of two from 4096 to 65536");
-    } else if (!bytes || bytes > REQUEST_BYTES_MAX) {
+    if (check_page_size(job->page_size)) {
+        return -1;
+    }
+    if (!bytes || bytes > REQUEST_BYTES_MAX) {
         PyErr_Format(PyExc_ValueError,
                      "a request must hold 1 page to %u KiB of pages",
                      REQUEST_BYTES_MAX >> 10);
     } else if (job->grouping >= GROUPINGS) {
         PyErr_SetString(PyExc_ValueError, "no such grouping");
-    } else if (job->grouping == GROUPING_STREAM &&
-               (!job->channels || job->channels > CHANNELS_MAX)) {
+    } else if (job->channels > CHANNELS_MAX ||
+               (job->grouping == GROUPING_STREAM && !job->channels)) {
         PyErr_Format(PyExc_ValueError, "channels must be 1 to %u",
                      CHANNELS_MAX);
     } else if (job->grouping == GROUPING_STREAM &&
@@ -127,14 +126,22 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
     ModuleState *state = PyModule_GetState(module);
     PyObject *library;
     int level = 0, grouping = 0, fill_zeros = 0;
-    unsigned page_size = 0, pages_max = 0, channels = 0;
+    uint32_t page_size = 0, pages_max = 0, channels = 0;
+    const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiIIIp", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&p", names,
                                      state->library_type, &library, &level,
-                                     &grouping, &page_size, &pages_max,
+                                     &grouping, to_uint32, &page_size,
+                                     to_uint32, &pages_max, to_uint32,
                                      &channels, &fill_zeros)) {
         return NULL;
+    }
+    codec = ((LibraryObject *)library)->library;
+    if (kind == HANDLER_COMPRESS &&
+        (level < codec->level_min || level > codec->level_max)) {
+        return PyErr_Format(PyExc_ValueError, "level must be %d to %d",
+                            codec->level_min, codec->level_max);
     }
     self = handler_object(state, kind);
     if (!self) {

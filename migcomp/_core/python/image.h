@@ -19,9 +19,9 @@ static void page_map_dealloc(PyObject *object)
 }
 
 /* Extents are (first page, pages, offset in the buffer), by first page. */
-static int read_extents(PageMapObject *self, PyObject *list)
+static int read_extents(PageMapObject *self, PyObject *tuple)
 {
-    Py_ssize_t count = PyList_Size(list);
+    Py_ssize_t count = PyTuple_GET_SIZE(tuple);
     uint64_t end = 0;
 
     self->map.extents = PyMem_Calloc((size_t)count + 1, sizeof(PageExtent));
@@ -31,16 +31,21 @@ static int read_extents(PageMapObject *self, PyObject *list)
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PageExtent *extent = &self->map.extents[i];
-        unsigned long long first, pages, offset, size, stop;
-        PyObject *item = PyList_GetItem(list, i);
+        uint64_t first, pages, offset, size, stop;
+        PyObject *item = PyTuple_GET_ITEM(tuple, i);
 
-        if (!item || !PyArg_ParseTuple(item, "KKK", &first, &pages, &offset)) {
+        if (!PyTuple_Check(item)) {
+            PyErr_SetString(PyExc_TypeError, "an extent must be a tuple");
+            return -1;
+        }
+        if (!PyArg_ParseTuple(item, "O&O&O&", to_uint64, &first, to_uint64,
+                              &pages, to_uint64, &offset)) {
             return -1;
         }
         if (first < end ||
             __builtin_mul_overflow(pages, self->map.page_size, &size) ||
             __builtin_add_overflow(offset, size, &stop) ||
-            stop > (unsigned long long)self->buffer.len ||
+            stop > (uint64_t)self->buffer.len ||
             __builtin_add_overflow(first, pages, &end)) {
             PyErr_SetString(PyExc_ValueError,
                             "extents overlap or exceed the buffer");
@@ -61,13 +66,14 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
 {
     static char *names[] = {"buffer", "extents", "page_size", "mapped", NULL};
     PyObject *buffer, *extents;
-    unsigned page_size;
+    uint32_t page_size;
     int mapped;
     PageMapObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO!Ip:PageMap", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO!O&p:PageMap", names,
                                      &buffer, &PyList_Type, &extents,
-                                     &page_size, &mapped)) {
+                                     to_uint32, &page_size, &mapped) ||
+        check_page_size(page_size)) {
         return NULL;
     }
     self = (PageMapObject *)type->tp_alloc(type, 0);
@@ -82,11 +88,14 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
         errno = -failed;
         PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (failed || PyObject_GetBuffer(buffer, &self->buffer, PyBUF_SIMPLE) ||
-        read_extents(self, extents)) {
-        Py_DECREF(self);
-        return NULL;
+    /* A copy, because reading numbers may run code that changes the list. */
+    PyObject *copy = failed ? NULL : PyList_AsTuple(extents);
+
+    if (!copy || PyObject_GetBuffer(buffer, &self->buffer, PyBUF_SIMPLE) ||
+        read_extents(self, copy)) {
+        Py_CLEAR(self);
     }
+    Py_XDECREF(copy);
     return (PyObject *)self;
 }
 

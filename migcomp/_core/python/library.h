@@ -105,8 +105,10 @@ static ptrdiff_t python_transform(const PythonContext *context,
                                   const void *from, size_t size,
                                   PyObject *extra)
 {
-    PyObject *view = PyMemoryView_FromMemory((char *)from, (Py_ssize_t)size,
-                                             PyBUF_READ);
+    /* A copy: slices of a view cannot be released, and whoever keeps one must
+     * not read the request's memory later. */
+    PyObject *copy = PyBytes_FromStringAndSize(from, (Py_ssize_t)size);
+    PyObject *view = copy ? PyMemoryView_FromObject(copy) : NULL;
     PyObject *name = PyUnicode_FromString(method);
     PyObject *result = NULL;
     Py_buffer bytes;
@@ -123,21 +125,10 @@ static ptrdiff_t python_transform(const PythonContext *context,
         }
         PyBuffer_Release(&bytes);
     }
-    /* Whoever kept the view must not read the memory later. */
-    if (view) {
-        PyObject *exception = PyErr_Occurred() ? take_exception() : NULL;
-
-        Py_XDECREF(PyObject_CallMethod(view, "release", NULL));
-        if (exception) {
-            raise_exception(exception);
-            Py_DECREF(exception);
-        } else if (PyErr_Occurred()) {
-            written = -1;
-        }
-    }
     Py_XDECREF(result);
     Py_XDECREF(name);
     Py_XDECREF(view);
+    Py_XDECREF(copy);
     return written;
 }
 
@@ -304,15 +295,12 @@ static LibraryObject *library_object(ModuleState *state, PyObject *path)
 static PyObject *core_bind(PyObject *module, PyObject *args)
 {
     ModuleState *state = PyModule_GetState(module);
-    const char *provider, *path;
+    const char *provider;
     CodecError error = {""};
-    PyObject *path_text;
+    PyObject *path_text, *path;
 
-    if (!PyArg_ParseTuple(args, "sU:bind", &provider, &path_text)) {
-        return NULL;
-    }
-    path = PyUnicode_AsUTF8(path_text);
-    if (!path) {
+    if (!PyArg_ParseTuple(args, "sU:bind", &provider, &path_text) ||
+        !PyUnicode_FSConverter(path_text, &path)) {
         return NULL;
     }
     for (const CodecOps *const *ops = codec_all; *ops; ops++) {
@@ -322,16 +310,23 @@ static PyObject *core_bind(PyObject *module, PyObject *args)
         LibraryObject *self = library_object(state, path_text);
 
         if (!self) {
+            Py_DECREF(path);
             return NULL;
         }
-        self->library = codec_library_open(*ops, path, &error);
+        self->library =
+            codec_library_open(*ops, PyBytes_AS_STRING(path), &error);
+        Py_DECREF(path);
         if (!self->library) {
+            PyObject *reason = text_of(error.text);
+
             Py_DECREF(self);
-            PyErr_SetString(state->codec_unavailable, error.text);
+            PyErr_SetObject(state->codec_unavailable, reason);
+            Py_XDECREF(reason);
             return NULL;
         }
         return (PyObject *)self;
     }
+    Py_DECREF(path);
     return PyErr_Format(PyExc_ValueError, "no codec provider '%s'", provider);
 }
 

@@ -1,50 +1,67 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* PageRequest: a request that carries pages to a native handler. */
 
-/* The C request if it is the submitter's and may hold so many pages. */
-static PageRequest *loadable(RequestObject *self, unsigned pages)
+static BoundRequest *check_loadable(RequestObject *self, bool compressing,
+                                    uint32_t pages, uint32_t channel)
 {
-    BoundRequest *bound = live(self);
+    BoundRequest *bound = live_for(self, compressing);
 
     if (!bound) {
         return NULL;
     }
+    uint32_t channels = self->job->channels ? self->job->channels : 1;
+
     if (self->exports) {
         PyErr_SetString(PyExc_BufferError,
                         "the request's data is still in use");
-        return NULL;
-    }
-    if (!pages || pages > self->job->pages_max) {
+    } else if (!pages || pages > self->job->pages_max) {
         PyErr_Format(PyExc_ValueError, "a request holds 1 to %u pages",
                      self->job->pages_max);
+    } else if (channel >= channels) {
+        PyErr_Format(PyExc_ValueError, "channel must be 0 to %u",
+                     channels - 1);
+    } else {
+        return bound;
+    }
+    return NULL;
+}
+
+/*
+ * The C request if it is the submitter's and may hold so many pages.  It is
+ * empty, without anything of the pages it held, until its pages are set.
+ */
+static PageRequest *loadable(RequestObject *self, bool compressing,
+                             uint32_t pages, uint32_t channel)
+{
+    if (!check_loadable(self, compressing, pages, channel)) {
         return NULL;
     }
     drop_source(self);
-    bound->page.pages = pages;
-    bound->page.channel = 0;
-    bound->page.stage = STAGE_WHOLE;
-    bound->page.input = NULL;
-    bound->page.mapped = false;
-    bound->page.has_holes = false;
-    return &bound->page;
-}
+    /* Again, because what held the source may have run code. */
+    BoundRequest *bound = check_loadable(self, compressing, pages, channel);
 
-static int set_channel(const RequestObject *self, PageRequest *request,
-                       unsigned channel)
-{
-    unsigned channels = self->job->channels ? self->job->channels : 1;
-
-    if (channel >= channels) {
-        PyErr_Format(PyExc_ValueError, "channel must be 0 to %u",
-                     channels - 1);
-        return -1;
+    if (!bound) {
+        return NULL;
     }
+    PageRequest *request = &bound->page;
+
+    request->first_page = 0;
+    request->pages = 0;
     request->channel = channel;
-    return 0;
+    request->stage = STAGE_WHOLE;
+    request->input = NULL;
+    request->input_size = 0;
+    request->mapped = false;
+    request->has_holes = false;
+    request->details_size = 0;
+    request->data_size = 0;
+    memset(request->classes, PAGE_ZERO, self->job->pages_max);
+    memset(request->counts, 0, sizeof(request->counts));
+    return request;
 }
 
 /* One byte for each page; those that are not 0 are not read. */
-static int set_holes(PageRequest *request, PyObject *holes)
+static int set_holes(PageRequest *request, uint32_t pages, PyObject *holes)
 {
     char *flags;
     Py_ssize_t size;
@@ -55,7 +72,7 @@ static int set_holes(PageRequest *request, PyObject *holes)
     if (PyBytes_AsStringAndSize(holes, &flags, &size)) {
         return -1;
     }
-    if (size != (Py_ssize_t)request->pages) {
+    if (size != (Py_ssize_t)pages) {
         PyErr_SetString(PyExc_ValueError, "holes needs a byte for each page");
         return -1;
     }
@@ -69,36 +86,40 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
     ModuleState *state = state_of(object);
-    unsigned long long first_page;
-    unsigned pages, stage, channel;
+    uint64_t first_page;
+    uint32_t pages, stage, channel;
     PageMapObject *map;
     PyObject *source, *holes = Py_None;
     PageRequest *request;
 
-    if (!state || !PyArg_ParseTuple(args, "O!KIII|O:load",
-                                    state->page_map_type, &source, &first_page,
-                                    &pages, &stage, &channel, &holes)) {
+    if (!state ||
+        !PyArg_ParseTuple(args, "O!O&O&O&O&|O:load", state->page_map_type,
+                          &source, to_uint64, &first_page, to_uint32, &pages,
+                          to_uint32, &stage, to_uint32, &channel, &holes)) {
         return NULL;
     }
     if (stage > STAGE_COMPRESS) {
         return PyErr_Format(PyExc_ValueError, "no such stage");
     }
-    request = loadable(self, pages);
-    if (!request || set_channel(self, request, channel) ||
-        set_holes(request, holes)) {
+    request = loadable(self, true, pages, channel);
+    if (!request || set_holes(request, pages, holes)) {
         return NULL;
     }
-    request->first_page = first_page;
-    request->stage = (Stage)stage;
     map = (PageMapObject *)source;
-    if (map->map.page_size == self->job->page_size) {
-        request->input = page_map_find(&map->map, first_page, pages);
+    if (map->map.page_size != self->job->page_size) {
+        return PyErr_Format(PyExc_ValueError,
+                            "the map's pages have %u bytes, the handler's %u",
+                            map->map.page_size, self->job->page_size);
     }
+    request->input = page_map_find(&map->map, first_page, pages);
     if (!request->input) {
         return PyErr_Format(PyExc_ValueError,
-                            "pages %llu to %llu are not in the map",
-                            first_page, first_page + pages - 1);
+                            "%u pages from page %llu on are not in the map",
+                            pages, (unsigned long long)first_page);
     }
+    request->first_page = first_page;
+    request->pages = pages;
+    request->stage = (Stage)stage;
     request->input_size = (size_t)pages * self->job->page_size;
     request->mapped = map->map.mapped;
     self->source = Py_NewRef(source);
@@ -124,7 +145,9 @@ static ssize_t read_fully(int fd, uint8_t *to, size_t size)
         } else if (errno != EINTR) {
             PyErr_SetFromErrno(PyExc_OSError);
             return -1;
-        } else if (PyErr_CheckSignals()) {
+        }
+        /* Also after a short read: the signal may be what cut it short. */
+        if (PyErr_CheckSignals()) {
             return -1;
         }
     }
@@ -136,17 +159,17 @@ static ssize_t read_fully(int fd, uint8_t *to, size_t size)
 static PyObject *page_request_read(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
-    unsigned long long first_page;
-    unsigned pages, channel;
+    uint64_t first_page;
+    uint32_t pages, channel;
     int fd;
 
-    if (!PyArg_ParseTuple(args, "iKII:read", &fd, &first_page, &pages,
-                          &channel)) {
+    if (!PyArg_ParseTuple(args, "iO&O&O&:read", &fd, to_uint64, &first_page,
+                          to_uint32, &pages, to_uint32, &channel)) {
         return NULL;
     }
-    PageRequest *request = loadable(self, pages);
+    PageRequest *request = loadable(self, true, pages, channel);
 
-    if (!request || set_channel(self, request, channel)) {
+    if (!request) {
         return NULL;
     }
     uint32_t page_size = self->job->page_size;
@@ -155,9 +178,11 @@ static PyObject *page_request_read(PyObject *object, PyObject *args)
     if (!copy) {
         return PyErr_NoMemory();
     }
+    pin(self);
     ssize_t got = read_fully(fd, copy, (size_t)pages * page_size);
 
     if (got < 0) {
+        unpin(self);
         return NULL;
     }
     uint32_t whole = (uint32_t)(((size_t)got + page_size - 1) / page_size);
@@ -167,6 +192,7 @@ static PyObject *page_request_read(PyObject *object, PyObject *args)
     request->pages = whole;
     request->input = copy;
     request->input_size = (size_t)whole * page_size;
+    unpin(self);
     return PyLong_FromSsize_t(got);
 }
 
@@ -174,27 +200,36 @@ static PyObject *page_request_read(PyObject *object, PyObject *args)
 static PyObject *page_request_load_record(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
-    unsigned long long first_page, checksum;
-    unsigned pages, channel;
+    uint64_t first_page, checksum;
+    uint32_t pages, channel;
     PyObject *body;
+    Py_buffer buffer;
     int mapped;
 
-    if (!PyArg_ParseTuple(args, "OKIIKp:load_record", &body, &first_page,
-                          &pages, &channel, &checksum, &mapped)) {
+    if (!PyArg_ParseTuple(args, "OO&O&O&O&p:load_record", &body, to_uint64,
+                          &first_page, to_uint32, &pages, to_uint32, &channel,
+                          to_uint64, &checksum, &mapped)) {
         return NULL;
     }
-    PageRequest *request = loadable(self, pages);
     int failed = mapped ? guard_install() : 0;
 
     if (failed) {
         errno = -failed;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (!request || set_channel(self, request, channel) ||
-        PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE)) {
+    /* First, because it may run code. */
+    if (PyObject_GetBuffer(body, &buffer, PyBUF_SIMPLE)) {
         return NULL;
     }
+    PageRequest *request = loadable(self, false, pages, channel);
+
+    if (!request) {
+        PyBuffer_Release(&buffer);
+        return NULL;
+    }
+    self->body = buffer;
     request->first_page = first_page;
+    request->pages = pages;
     request->input = self->body.buf;
     request->input_size = (size_t)self->body.len;
     request->body_checksum = checksum;
@@ -271,14 +306,18 @@ static PyObject *page_request_get_stage(PyObject *object, void *unused)
 static int page_request_set_stage(PyObject *object, PyObject *value,
                                   void *unused)
 {
-    BoundRequest *bound = live((RequestObject *)object);
-    long stage = value ? PyLong_AsLong(value) : -1;
+    uint32_t stage = STAGE_COMPRESS + 1;
 
     (void)unused;
-    if (!bound || (stage == -1 && PyErr_Occurred())) {
+    if (value && !to_uint32(value, &stage)) {
         return -1;
     }
-    if (stage < STAGE_WHOLE || stage > STAGE_COMPRESS) {
+    BoundRequest *bound = live_for((RequestObject *)object, true);
+
+    if (!bound) {
+        return -1;
+    }
+    if (stage > STAGE_COMPRESS) {
         PyErr_SetString(PyExc_ValueError, "no such stage");
         return -1;
     }
@@ -300,111 +339,20 @@ static int page_request_getbuffer(PyObject *object, Py_buffer *view, int flags)
         return -1;
     }
     /* The memory must outlive the view. */
-    if (!self->exports++) {
-        self->exported = Py_NewRef((PyObject *)self->queue);
-    }
+    pin(self);
     return 0;
 }
 
 static void page_request_releasebuffer(PyObject *object, Py_buffer *view)
 {
-    RequestObject *self = (RequestObject *)object;
-
     (void)view;
-    if (!--self->exports) {
-        Py_CLEAR(self->exported);
-    }
-}
-
-/* --- What a restore does with them ----------------------------------------- */
-
-/* Writes all of it; 0 or an errno value. */
-static int write_fully(int fd, const uint8_t *from, size_t size, off_t offset)
-{
-    while (size) {
-        ssize_t put = pwrite(fd, from, size, offset);
-
-        if (put > 0) {
-            from += put;
-            size -= (size_t)put;
-            offset += put;
-        } else if (errno != EINTR) {
-            return put ? errno : ENOSPC;
-        }
-    }
-    return 0;
-}
-
-/* Every run of pages that are not zero. */
-static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
-                      off_t offset)
-{
-    uint32_t i = 0;
-
-    while (i < request->pages) {
-        uint32_t start = i;
-
-        while (i < request->pages && request->classes[i] != PAGE_ZERO) {
-            i++;
-        }
-        size_t begin = (size_t)start * page_size;
-        size_t size = (size_t)(i - start) * page_size;
-        int failed = write_fully(fd, request->data + begin, size,
-                                 offset + (off_t)begin);
-
-        if (failed) {
-            return failed;
-        }
-        while (i < request->pages && request->classes[i] == PAGE_ZERO) {
-            i++;
-        }
-    }
-    return 0;
-}
-
-/* write_pages(fd, offset): leaves holes for zero pages. */
-static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
-{
-    RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound = live(self);
-    long long offset;
-    int fd, failed;
-
-    if (!bound || !PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    failed = write_runs(&bound->page, self->job->page_size, fd, offset);
-    Py_END_ALLOW_THREADS
-    if (failed) {
-        errno = failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
-}
-
-/* restore_deduplicated(fd) */
-static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
-{
-    RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound = live(self);
-    int fd = PyObject_AsFileDescriptor(fd_object);
-    int failed;
-
-    if (!bound || fd < 0) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    failed = dedup_restore(self->job, &bound->page, fd);
-    Py_END_ALLOW_THREADS
-    if (failed) {
-        errno = -failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+    unpin((RequestObject *)object);
 }
 
 static PyMethodDef page_request_methods[] = {
+#if PY_VERSION_HEX < 0x030C0000
+    {"__buffer__", page_request_buffer, METH_O, NULL},
+#endif
     {"load", page_request_load, METH_VARARGS, NULL},
     {"read", page_request_read, METH_VARARGS, NULL},
     {"load_record", page_request_load_record, METH_VARARGS, NULL},

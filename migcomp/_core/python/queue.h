@@ -9,10 +9,13 @@ typedef struct QueueObject {
     HandlerObject *handler;
     ThreadedWorkqueueOps ops;  /* what the queue calls */
     ThreadedWorkqueueOps page; /* what those of page handlers call */
-    PyObject *requests;        /* list of all request objects */
+    PyObject *requests;        /* list of all request objects; see traverse */
     PyInterpreterState *interpreter;
     PyThreadState *submitter; /* while a method runs without the GIL */
     PyObject *exception;      /* the first raised by a Python operation */
+    bool raised;              /* the submitter has been told of the error */
+    SignalWord failed;        /* locked by the page handler that failed first */
+    PageFailure failure;      /* what it left; valid once threads are joined */
     ModuleState *state;       /* of the module; lives as long as the type */
 } QueueObject;
 
@@ -28,6 +31,9 @@ static bool is_submitters(const RequestObject *self)
         statement; \
         PyEval_RestoreThread((self)->submitter); \
     } while (0)
+
+/* On threads that enter the interpreter: the queue that they work for. */
+static _Thread_local const QueueObject *worker_queue;
 
 /* Operations on the submitter's thread run inside WITHOUT_GIL. */
 static void submitter_enter(QueueObject *self)
@@ -45,11 +51,12 @@ static int keep_exception(QueueObject *self)
 {
     PyObject *exception = take_exception();
 
-    if (self->exception) {
-        Py_DECREF(exception);
-    } else {
-        self->exception = exception;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (!self->exception) {
+        self->exception = Py_NewRef(exception);
     }
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(exception);
     return -EIO;
 }
 
@@ -69,6 +76,15 @@ static int call(QueueObject *self, int which, PyObject *argument)
 
 /* --- Operations: requests ------------------------------------------------------ */
 
+/* Before its memory goes: Python code may hold the object for ever. */
+static void unbind(BoundRequest *bound)
+{
+    if (bound->object) {
+        bound->object->bound = NULL;
+        bound->object = NULL;
+    }
+}
+
 static int request_object_new(QueueObject *self, BoundRequest *bound)
 {
     PyTypeObject *type = is_page_handler(self->handler)
@@ -83,6 +99,7 @@ static int request_object_new(QueueObject *self, BoundRequest *bound)
     object->bound = bound;
     object->queue = self;
     object->job = &self->handler->job;
+    object->compresses = self->handler->kind == HANDLER_COMPRESS;
     bound->object = object;
     failed = PyList_Append(self->requests, (PyObject *)object);
     Py_DECREF(object);
@@ -107,6 +124,9 @@ static int queue_request_init(void *request, void *opaque)
     if (!failed) {
         failed = call(self, CALL_REQUEST_INIT, (PyObject *)bound->object);
     }
+    if (failed) {
+        unbind(bound);
+    }
     submitter_leave(self);
     if (failed && is_page_handler(self->handler)) {
         self->page.thread_request_uninit(&bound->page, &self->handler->job);
@@ -121,6 +141,7 @@ static void queue_request_uninit(void *request, void *opaque)
 
     submitter_enter(self);
     call(self, CALL_REQUEST_UNINIT, (PyObject *)bound->object);
+    unbind(bound);
     submitter_leave(self);
     if (is_page_handler(self->handler)) {
         self->page.thread_request_uninit(&bound->page, &self->handler->job);
@@ -160,6 +181,7 @@ static void queue_thread_uninit(void *opaque, void *queue)
         Py_CLEAR(thread->state);
     }
     python_leave();
+    worker_queue = NULL;
     worker_python_free();
 }
 
@@ -174,6 +196,7 @@ static int queue_thread_init(void *opaque, unsigned index, void *queue)
         if (failed) {
             return failed;
         }
+        worker_queue = self;
     }
     if (is_page_handler(self->handler)) {
         failed = self->page.thread_init(thread->page, index,
@@ -190,6 +213,7 @@ static int queue_thread_init(void *opaque, unsigned index, void *queue)
         python_leave();
     }
     if (failed && worker_python) {
+        worker_queue = NULL;
         worker_python_free();
     }
     return failed;
@@ -203,8 +227,12 @@ static int queue_request_handler(void *request, void *opaque, void *queue)
     int failed;
 
     if (is_page_handler(self->handler)) {
-        return self->page.thread_request_handler(&bound->page, thread->page,
-                                                 &self->handler->job);
+        failed = self->page.thread_request_handler(&bound->page, thread->page,
+                                                   &self->handler->job);
+        if (failed && signal_try_lock(&self->failed)) {
+            self->failure = bound->page.failure;
+        }
+        return failed;
     }
     python_enter();
     Py_XSETREF(bound->object->thread_state, Py_NewRef(thread->state));
@@ -215,14 +243,12 @@ static int queue_request_handler(void *request, void *opaque, void *queue)
 
 /* --- Errors --------------------------------------------------------------------- */
 
-static void raise_page_error(QueueObject *self,
-                             const ThreadedWorkqueueError *error)
+static void raise_page_error(QueueObject *self, const PageFailure *failure,
+                             PyObject *cause)
 {
-    const PageFailure *failure = &((BoundRequest *)error->request)->page.failure;
-    PyObject *cause = self->handler->library->python.exception;
     PyObject *raised = PyObject_CallFunction(
-        self->state->page_error, "KsO", (unsigned long long)failure->page,
-        failure->error.text, failure->image ? Py_True : Py_False);
+        self->state->page_error, "KNO", (unsigned long long)failure->page,
+        text_of(failure->error.text), failure->image ? Py_True : Py_False);
 
     if (!raised) {
         return;
@@ -240,6 +266,7 @@ static void raise_queue_error(QueueObject *self, int failed)
     ThreadedWorkqueueError error;
 
     if (self->exception) {
+        self->raised = true;
         raise_exception(self->exception);
     } else if (failed == -EDEADLK) {
         PyErr_SetString(self->state->workqueue_error,
@@ -250,7 +277,9 @@ static void raise_queue_error(QueueObject *self, int failed)
                         "the request is not reserved");
     } else if (threaded_workqueue_error(self->queue, &error) &&
                is_page_handler(self->handler)) {
-        raise_page_error(self, &error);
+        self->raised = true;
+        raise_page_error(self, &((BoundRequest *)error.request)->page.failure,
+                         self->handler->library->python.exception);
     } else {
         errno = -failed;
         PyErr_SetFromErrno(self->state->workqueue_error);
@@ -265,20 +294,21 @@ static void leave(QueueObject *self)
 /* 0 when the calling thread may use the queue; leave() must follow. */
 static int enter(QueueObject *self)
 {
-    if (!signal_try_lock(&self->entered)) {
-        PyErr_SetString(self->state->workqueue_error,
-                        "a workqueue has one submitter: another thread is "
-                        "using it, or one of its operations called it");
-        return -1;
-    }
-    if (self->queue && self->creator == getpid()) {
+    const char *problem;
+
+    /* First, because the fork may have happened while it was locked. */
+    if (self->queue && self->creator != getpid()) {
+        problem = "the workqueue's threads do not exist in a forked process";
+    } else if (!signal_try_lock(&self->entered)) {
+        problem = "a workqueue has one submitter: another thread is using "
+                  "it, or one of its operations called it";
+    } else if (!self->queue) {
+        leave(self);
+        problem = "the workqueue has been destroyed";
+    } else {
         return 0;
     }
-    leave(self);
-    PyErr_SetString(self->state->workqueue_error,
-                    self->queue ? "the workqueue's threads do not exist in a "
-                                  "forked process"
-                                : "the workqueue has been destroyed");
+    PyErr_SetString(self->state->workqueue_error, problem);
     return -1;
 }
 

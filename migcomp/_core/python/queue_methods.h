@@ -19,10 +19,13 @@ static PyObject *queue_get_request(PyObject *object, PyObject *args,
     if (timeout) {
         wait = timeout_ns(timeout);
     }
-    if (thread != Py_None) {
-        index = (uint32_t)PyLong_AsUnsignedLong(thread);
+    if (wait < 0 || (thread != Py_None && !to_uint32(thread, &index))) {
+        return NULL;
     }
-    if (wait < 0 || (index == ANY_THREAD && PyErr_Occurred()) || enter(self)) {
+    if (thread != Py_None && index == ANY_THREAD) {
+        index--; /* no thread either, and does not mean any of them */
+    }
+    if (enter(self)) {
         return NULL;
     }
     failed = wait_in_slices(self, wait_get, index, wait, &request);

@@ -3,21 +3,25 @@
 
 static void forget_requests(QueueObject *self)
 {
-    Py_ssize_t count = self->requests ? PyList_GET_SIZE(self->requests) : 0;
+    PyObject *requests = self->requests;
+    Py_ssize_t count = requests ? PyList_GET_SIZE(requests) : 0;
 
+    self->requests = NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
-        RequestObject *request =
-            (RequestObject *)PyList_GET_ITEM(self->requests, i);
+        RequestObject *request = (RequestObject *)PyList_GET_ITEM(requests, i);
 
         request->bound = NULL;
+        request->queue = NULL;
         drop_source(request);
     }
-    Py_CLEAR(self->requests);
+    Py_XDECREF(requests);
 }
 
 static bool is_exported(const QueueObject *self)
 {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->requests); i++) {
+    Py_ssize_t count = self->requests ? PyList_GET_SIZE(self->requests) : 0;
+
+    for (Py_ssize_t i = 0; i < count; i++) {
         if (((RequestObject *)PyList_GET_ITEM(self->requests, i))->exports) {
             return true;
         }
@@ -50,13 +54,78 @@ static unsigned end_queue(QueueObject *self, ThreadedWorkqueueEnd end)
     return unseen;
 }
 
+/* For a queue that is given up; no exception is pending afterwards. */
+static unsigned cancel_queue(QueueObject *self)
+{
+    unsigned unseen = end_queue(self, WORKQUEUE_CANCEL);
+
+    if (self->exception && !self->raised) {
+        self->raised = true;
+        raise_exception(self->exception);
+        PyErr_WriteUnraisable((PyObject *)Py_TYPE(self));
+    }
+    return unseen;
+}
+
+/* An error of which nobody would hear otherwise; -1 when there is one. */
+static int raise_unseen_error(QueueObject *self, HandlerObject *handler)
+{
+    if (self->raised || !(self->exception || self->failed)) {
+        return 0;
+    }
+    self->raised = true;
+    if (self->exception) {
+        raise_exception(self->exception);
+    } else {
+        raise_page_error(self, &self->failure,
+                         handler->library->python.exception);
+    }
+    return -1;
+}
+
+static int refuse_exported(const QueueObject *self)
+{
+    if (!is_exported(self)) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_BufferError, "the data of a request is still in use");
+    return -1;
+}
+
+static PyObject *drain_queue(QueueObject *self)
+{
+    HandlerObject *handler;
+    unsigned unseen;
+    int failed;
+
+    /* Joining threads hears no signal, so all that takes time comes before. */
+    if (wait_in_slices(self, wait_all, 0, WAIT_FOREVER, NULL) == -EINTR) {
+        PyObject *interrupt = take_exception();
+
+        if (!is_exported(self)) {
+            cancel_queue(self);
+        }
+        restore_exception(interrupt);
+        return NULL;
+    }
+    /* A signal's handler may have made a view meanwhile. */
+    if (refuse_exported(self)) {
+        return NULL;
+    }
+    handler = (HandlerObject *)Py_NewRef((PyObject *)self->handler);
+    unseen = end_queue(self, WORKQUEUE_DRAIN);
+    failed = raise_unseen_error(self, handler);
+    Py_DECREF(handler);
+    return failed ? NULL : PyLong_FromUnsignedLong(unseen);
+}
+
 static PyObject *queue_destroy(PyObject *object, PyObject *args,
                                PyObject *keywords)
 {
     static char *names[] = {"drain", NULL};
     QueueObject *self = (QueueObject *)object;
     int drain = 1;
-    unsigned unseen;
+    PyObject *result = NULL;
 
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "|p:destroy", names,
                                      &drain)) {
@@ -65,28 +134,24 @@ static PyObject *queue_destroy(PyObject *object, PyObject *args,
     if (!self->queue) {
         return PyLong_FromLong(0);
     }
-    if (!signal_try_lock(&self->entered)) {
-        PyErr_SetString(self->state->workqueue_error,
-                        "another thread is using the workqueue");
-        return NULL;
-    }
-    if (is_exported(self)) {
-        leave(self);
-        PyErr_SetString(PyExc_BufferError,
-                        "the data of a request is still in use");
-        return NULL;
-    }
-    PyObject *before = Py_XNewRef(self->exception);
+    /* In a forked process nobody is left to unlock it. */
+    bool forked = self->creator != getpid();
 
-    unseen = end_queue(self, drain ? WORKQUEUE_DRAIN : WORKQUEUE_CANCEL);
-    leave(self);
-    /* An operation that failed while draining would go unnoticed otherwise. */
-    if (drain && !before && self->exception) {
-        raise_exception(self->exception);
+    if (!signal_try_lock(&self->entered) && !forked) {
+        PyErr_SetString(self->state->workqueue_error,
+                        "another thread is using the workqueue, or one of "
+                        "its operations tries to destroy it");
         return NULL;
     }
-    Py_XDECREF(before);
-    return PyLong_FromUnsignedLong(unseen);
+    if (refuse_exported(self)) {
+        result = NULL;
+    } else if (drain && !forked) {
+        result = drain_queue(self);
+    } else {
+        result = PyLong_FromUnsignedLong(cancel_queue(self));
+    }
+    leave(self);
+    return result;
 }
 
 static void set_ops(QueueObject *self)
@@ -122,10 +187,12 @@ static int read_cpus(PyObject *sequence, unsigned cpus[MAX_THREADS_NR],
         count = MAX_THREADS_NR;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        cpus[i] = (unsigned)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(sequence, i));
-        if (PyErr_Occurred()) {
+        uint32_t cpu;
+
+        if (!to_uint32(PyTuple_GET_ITEM(sequence, i), &cpu)) {
             return -1;
         }
+        cpus[i] = cpu;
     }
     *options = (ThreadedWorkqueueOptions){cpus, (unsigned)count};
     return 0;
@@ -138,6 +205,10 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
     int failed = 0;
 
     set_ops(self);
+    if (is_page_handler(self->handler)) {
+        /* Left by a queue that used the library before. */
+        Py_CLEAR(self->handler->library->python.exception);
+    }
     WITHOUT_GIL(self, {
         self->queue = threaded_workqueue_create(name, threads, requests,
                                                 &self->ops, options);
@@ -151,6 +222,7 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
             ? self->handler->library->python.exception
             : NULL;
 
+    self->raised = true;
     if (self->exception || cause) {
         raise_exception(self->exception ? self->exception : cause);
     } else if (failed == EINVAL) {
@@ -174,7 +246,8 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args,
                             NULL};
     PyObject *handler, *cpus = NULL;
     const char *name;
-    unsigned threads, requests, cpu_numbers[MAX_THREADS_NR];
+    uint32_t threads, requests;
+    unsigned cpu_numbers[MAX_THREADS_NR];
     ThreadedWorkqueueOptions options = {0};
     QueueObject *self = (QueueObject *)type->tp_alloc(type, 0);
 
@@ -183,8 +256,9 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args,
     }
     self->state = state_of((PyObject *)self);
     if (!self->state ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "sIIO!|O!:Workqueue",
-                                     names, &name, &threads, &requests,
+        !PyArg_ParseTupleAndKeywords(args, keywords, "sO&O&O!|O!:Workqueue",
+                                     names, &name, to_uint32, &threads,
+                                     to_uint32, &requests,
                                      self->state->handler_type, &handler,
                                      &PyTuple_Type, &cpus) ||
         (cpus && read_cpus(cpus, cpu_numbers, &options))) {
@@ -199,6 +273,11 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args,
     self->interpreter = PyInterpreterState_Get();
     self->creator = getpid();
     self->requests = PyList_New(0);
+    if (self->requests) {
+        /* The collector must not empty it: requests are borrowed from it as
+         * long as the queue lives.  queue_traverse visits what is in it. */
+        PyObject_GC_UnTrack(self->requests);
+    }
     if (!self->requests ||
         create_queue(self, name, threads, requests, &options)) {
         goto failed;
@@ -216,22 +295,63 @@ static int queue_traverse(PyObject *object, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->handler);
-    Py_VISIT(self->requests);
+    for (Py_ssize_t i = 0;
+         self->requests && i < PyList_GET_SIZE(self->requests); i++) {
+        Py_VISIT(PyList_GET_ITEM(self->requests, i));
+    }
     Py_VISIT(self->exception);
     return 0;
+}
+
+static int drop_queue(void *queue)
+{
+    Py_DECREF((PyObject *)queue);
+    return 0;
+}
+
+/*
+ * Ends the queue before the collector takes apart what its threads still
+ * call.
+ */
+static void queue_finalize(PyObject *object)
+{
+    QueueObject *self = (QueueObject *)object;
+
+    if (worker_queue == self) {
+        /* A thread cannot join itself: the main thread has to.  Where that
+         * is not possible the queue lives on. */
+        Py_INCREF(object);
+        if (self->interpreter == PyInterpreterState_Main()) {
+            Py_AddPendingCall(drop_queue, object);
+        }
+        return;
+    }
+    /* Views that are as lost as the queue are released by the collector, and
+     * the last one drops the queue. */
+    if (!is_exported(self)) {
+        PyObject *pending = take_exception();
+
+        cancel_queue(self);
+        restore_exception(pending);
+    }
 }
 
 static int queue_clear(PyObject *object)
 {
     QueueObject *self = (QueueObject *)object;
 
-    end_queue(self, WORKQUEUE_CANCEL);
+    if (!is_exported(self)) {
+        end_queue(self, WORKQUEUE_CANCEL);
+    }
     Py_CLEAR(self->exception);
     return 0;
 }
 
 static void queue_dealloc(PyObject *object)
 {
+    if (PyObject_CallFinalizerFromDealloc(object)) {
+        return;
+    }
     PyObject_GC_UnTrack(object);
     queue_clear(object);
     free_object(object);
@@ -256,6 +376,7 @@ static PyMethodDef queue_methods[] = {
 static PyType_Slot queue_slots[] = {
     {Py_tp_new, queue_new},
     {Py_tp_dealloc, queue_dealloc},
+    {Py_tp_finalize, queue_finalize},
     {Py_tp_traverse, queue_traverse},
     {Py_tp_clear, queue_clear},
     {Py_tp_methods, queue_methods},

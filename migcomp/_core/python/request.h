@@ -16,8 +16,9 @@ typedef struct RequestObject {
     BoundRequest *bound;       /* NULL when the queue is gone */
     struct QueueObject *queue; /* NULL when the queue is gone; borrowed */
     const PageJob *job;        /* of the queue's handler */
-    PyObject *exported;        /* queue, while buffers of data are in use */
-    Py_ssize_t exports;
+    bool compresses;           /* what the queue's handler does to pages */
+    PyObject *exported;        /* queue, while exports is not 0 */
+    Py_ssize_t exports;        /* buffers of data in use, and pins */
     PyObject *source; /* what input points into: a PageMap or a buffer */
     Py_buffer body;   /* held while source is a buffer */
     /* Of requests for Python handlers. */
@@ -42,11 +43,40 @@ static BoundRequest *live(RequestObject *self)
     return self->bound;
 }
 
+/*
+ * While it is pinned, a request can neither be handed over nor freed, and its
+ * queue lives: whoever uses it without the GIL, or may run Python code
+ * meanwhile, pins it.
+ */
+static void pin(RequestObject *self)
+{
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (!self->exports++) {
+        self->exported = Py_NewRef((PyObject *)self->queue);
+    }
+    Py_END_CRITICAL_SECTION();
+}
+
+static void unpin(RequestObject *self)
+{
+    PyObject *queue = NULL;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (!--self->exports) {
+        queue = self->exported;
+        self->exported = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(queue);
+}
+
+/* May run Python code, which may come here again. */
 static void drop_source(RequestObject *self)
 {
-    if (self->body.obj) {
-        PyBuffer_Release(&self->body);
-    }
+    Py_buffer body = self->body;
+
+    self->body = (Py_buffer){0};
+    PyBuffer_Release(&body);
     Py_CLEAR(self->source);
 }
 
@@ -57,6 +87,7 @@ static int request_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->exported);
     Py_VISIT(self->source);
+    Py_VISIT(self->body.obj);
     Py_VISIT(self->payload);
     Py_VISIT(self->result);
     Py_VISIT(self->thread_state);

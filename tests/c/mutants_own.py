@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Defects that the tests must find: mistakes that this queue might make."""
+
+from __future__ import annotations
+
+from .mutants import HANG, Mutant
+
+SLEEPING = (
+    Mutant(
+        name="quit-not-checked-again",
+        defect="the worker looks whether to quit before its first sleep only",
+        file="worker.c",
+        old="    for (;;) {\n"
+        "        /* Reset, then look, then sleep: any other order loses a wake-up. */\n"
+        "        event_reset(&worker->request_valid);\n"
+        "        uint64_t wish = word_observe(control);\n",
+        new="    uint64_t wish = word_observe(control);\n"
+        "    for (;;) {\n"
+        "        event_reset(&worker->request_valid);\n",
+        program="wq_destroy_midflight",
+        expected=HANG,
+    ),
+    Mutant(
+        name="worker-resets-after-look",
+        defect="the worker looks for a request, then resets the event",
+        file="worker.c",
+        old="        unsigned slot = find_valid_slot(worker);\n\n        if (wish",
+        new="        unsigned slot = find_valid_slot(worker);\n"
+        "        event_reset(&worker->request_valid);\n        if (wish",
+        program="wq_order",
+        expected=HANG,
+        build="jitter",
+    ),
+    Mutant(
+        name="submitter-resets-after-look",
+        defect="the submitter looks for its result, then resets the event",
+        file="workqueue.c",
+        old="            event_reset(request_free);\n"
+        "            if (is_settled(queue, header)) {\n"
+        "                break;\n"
+        "            }\n",
+        new="            if (is_settled(queue, header)) {\n"
+        "                break;\n"
+        "            }\n"
+        "            event_reset(request_free);\n",
+        program="wq_order",
+        expected=HANG,
+        build="jitter",
+    ),
+    Mutant(
+        name="submitter-sets-before-flip",
+        defect="the worker is woken before the request is valid",
+        file="workqueue.c",
+        old="    word_flip(&worker->fill, header_bit(header));\n"
+        "    if (event_set(&worker->request_valid)) {\n"
+        "        queue->stats.wakeups++;\n"
+        "    }\n",
+        new="    event_set(&worker->request_valid);\n"
+        "    word_flip(&worker->fill, header_bit(header));\n",
+        program="wq_order",
+        expected=HANG,
+        build="jitter",
+    ),
+    Mutant(
+        name="worker-sets-before-flip",
+        defect="the submitter is woken before the request is handled",
+        file="worker.c",
+        old="    word_flip(&worker->done, (uint64_t)1 << slot);\n"
+        "    if (event_set(&worker->request_free)) {\n"
+        "        counter_add(&worker->wakeups, 1);\n"
+        "    }\n",
+        new="    event_set(&worker->request_free);\n"
+        "    word_flip(&worker->done, (uint64_t)1 << slot);\n",
+        program="wq_order",
+        expected=HANG,
+        build="jitter",
+    ),
+    Mutant(
+        name="set-wakes-nobody",
+        defect="the setter forgets the futex call",
+        file="event.c",
+        old="    syscall(SYS_futex, &event->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL,"
+        " 0);\n",
+        new="",
+        program="event_lost_wakeup",
+        expected=HANG,
+    ),
+    Mutant(
+        name="sleep-not-announced",
+        defect="the waiter sleeps without telling the setter",
+        file="event.c",
+        old="    if (!signal_replace(&event->word, EVENT_UNSET, EVENT_ASLEEP)) {\n",
+        new="    if (signal_observe(&event->word) == EVENT_SET) {\n",
+        program="wq_idle",
+        expected="of CPU in",
+        scale=1,
+    ),
+    Mutant(
+        name="wait-not-checked-again",
+        defect="the waiter believes each return of the futex call",
+        file="event.c",
+        old="    while (signal_observe(&event->word) != EVENT_SET) {\n",
+        new="    if (signal_observe(&event->word) != EVENT_SET) {\n",
+        program="event_lost_wakeup",
+        expected="set by nobody",
+        scale=0.01,
+    ),
+    Mutant(
+        name="deadline-ignored",
+        defect="a wait with a deadline has none",
+        file="event.c",
+        old="deadline_ns == DEADLINE_NEVER ? NULL : &until",
+        new="((void)until, NULL)",
+        program="event_lost_wakeup",
+        expected="hang in deadlines",
+    ),
+    Mutant(
+        name="idle-worker-polls",
+        defect="a worker without work looks for it again and again",
+        file="worker.c",
+        old="event_wait(&worker->request_valid, DEADLINE_NEVER);",
+        new="event_wait(&worker->request_valid, asleep + 1000);",
+        program="wq_idle",
+        expected="of CPU in",
+        scale=1,
+    ),
+)
+
+ERRORS = (
+    Mutant(
+        name="error-seen-before-handled",
+        defect="a request that fails between two looks is collected as a good one",
+        file="workqueue.c",
+        old="    bool handled = is_handled(queue, header);\n\n"
+        "    if (word_observe(&queue->error)) {\n"
+        "        return -ECANCELED;\n"
+        "    }\n"
+        "    return handled ? 0 : -ETIMEDOUT;\n",
+        new="    if (word_observe(&queue->error)) {\n"
+        "        return -ECANCELED;\n"
+        "    }\n"
+        "    int sched_yield(void);\n"  # for hosts with one CPU
+        "    sched_yield();\n"
+        "    return is_handled(queue, header) ? 0 : -ETIMEDOUT;\n",
+        program="wq_error",
+        expected="collected a request that failed",
+        scale=1,
+    ),
+    Mutant(
+        name="error-does-not-stop",
+        defect="what was submitted is handled in spite of the error",
+        file="worker.c",
+        old="    if (word_observe(&queue->error)) {\n",
+        new="    if (false) {\n",
+        program="wq_error",
+        expected="stopped:",
+    ),
+    Mutant(
+        name="error-strands-requests",
+        defect="a worker that finds the error does not hand its requests back",
+        file="worker.c",
+        old="        header->status = -ECANCELED;\n",
+        new="        return;\n",
+        program="wq_error",
+        expected=HANG,
+    ),
+    Mutant(
+        name="last-error-wins",
+        defect="a later error covers the first one",
+        file="worker.c",
+        old="word_claim(&queue->error,",
+        new="word_publish(&queue->error,",
+        program="wq_error",
+        expected="wrong error",
+    ),
+    Mutant(
+        name="error-of-another-slot",
+        defect="the error names another request of the same thread",
+        file="worker.c",
+        old="MAX_THREAD_REQUEST_NR +\n                           slot);",
+        new="MAX_THREAD_REQUEST_NR);",
+        program="wq_error",
+        expected="wrong error",
+    ),
+    Mutant(
+        name="failed-request-delivered",
+        defect="a request that failed is given to done",
+        file="workqueue.c",
+        old="is_handled(queue, queue->oldest) &&\n"
+        "           !word_observe(&queue->error)) {",
+        new="is_handled(queue, queue->oldest)) {",
+        program="wq_error",
+        expected="a failed request was given to done",
+    ),
+)
+
+LIFE = (
+    Mutant(
+        name="cancel-drains",
+        defect="a busy worker does not notice that it is cancelled",
+        file="worker.c",
+        old="word_observe(&queue->control) == CONTROL_CANCEL\n"
+        "                            ? NO_SLOT\n"
+        "                            : find_valid_slot(worker);",
+        new="find_valid_slot(worker);",
+        program="wq_destroy_midflight",
+        expected="late: thread",
+        scale=0.01,
+    ),
+    Mutant(
+        name="uninit-of-failed-init",
+        defect="a request gets its uninit although its init failed",
+        file="workqueue_life.c",
+        old="uninit_requests(worker, slot);",
+        new="uninit_requests(worker, slot + 1);",
+        program="wq_faults",
+        expected="uninit without init",
+    ),
+    Mutant(
+        name="failed-create-leaks",
+        defect="create fails and leaves the earlier threads' requests behind",
+        file="workqueue_life.c",
+        old="free_queue(queue, i);",
+        new="free_queue(queue, 0);",
+        program="wq_faults",
+        expected="allocations left",
+    ),
+    Mutant(
+        name="failed-create-leaves-threads",
+        defect="create fails and leaves the earlier threads running",
+        file="workqueue_life.c",
+        old="            stop_workers(queue, i, CONTROL_CANCEL);\n",
+        new="",
+        program="wq_faults",
+        expected="threads left",
+    ),
+    Mutant(
+        name="child-waits-for-threads",
+        defect="after a fork, the child joins threads that it does not have",
+        file="workqueue_life.c",
+        old="    if (queue->creator == getpid()) {\n",
+        new="    if (queue->creator) {\n",
+        program="wq_fork",
+        expected="the child ended with",
+    ),
+    Mutant(
+        name="raised-signals-blocked",
+        defect="a SIGBUS on a thread ends the process, its handler unasked",
+        file="workqueue_life.c",
+        old="        sigdelset(set, raised[i]);\n",
+        new="        (void)raised;\n",
+        program="wq_signals",
+        expected="is blocked",
+    ),
+    Mutant(
+        name="memory-not-zeroed",
+        defect="requests begin with what was in memory",
+        file="workqueue_life.c",
+        old="        memset(memory, 0, total);\n",
+        new="        memset(memory, count > 1, total);\n",
+        program="wq_limits",
+        expected="request is not zeroed",
+    ),
+)
+
+STATES = (
+    Mutant(
+        name="submitted-twice",
+        defect="a request that is the worker's counts as reserved",
+        file="workqueue.c",
+        old="worker->in_use & ~worker->submitted & header_bit(header)",
+        new="worker->in_use & header_bit(header)",
+        program="wq_reserve",
+        expected="submitted twice",
+    ),
+    Mutant(
+        name="wait-for-oneself",
+        defect="get waits for requests that only the submitter can free",
+        file="workqueue.c",
+        old="if (!queue->ops->thread_request_done || !queue->oldest) {",
+        new="if (!queue->oldest) {",
+        program="wq_reserve",
+        expected=HANG,
+    ),
+    Mutant(
+        name="poll-takes-lowest-slot",
+        defect="poll comes back to the lowest slots: results in high ones starve",
+        file="workqueue.c",
+        old="first_slot_from(handled, worker->poll_slot)",
+        new="first_slot_from(handled, 0)",
+        program="wq_fairness",
+        expected="starving: poll",
+    ),
+    Mutant(
+        name="busy-not-counted",
+        defect="the counters do not say that all requests were busy",
+        file="workqueue.c",
+        old="    queue->stats.busy++;\n",
+        new="",
+        program="wq_reserve",
+        expected="busy was not counted",
+    ),
+)
+
+OWN = SLEEPING + ERRORS + LIFE + STATES
