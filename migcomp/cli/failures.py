@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a command ends with when it fails: one sentence and an exit code.
+
+===== =====================================================================
+code  meaning
+===== =====================================================================
+0     done; for ``verify``: sound and, where an image was given, equal
+1     an error in migcomp itself
+2     the command line is wrong
+3     an image cannot be read, or is not what it should be
+4     a stream cannot be read, is damaged or is cut off
+5     a codec is not available, or not at that level
+6     a worker failed on a page
+7     an output exists, or cannot be written
+8     the stream is sound, but of another image
+130   Ctrl-C
+141   who reads our output has gone
+143   SIGTERM
+===== =====================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import click
+
+from migcomp.cli.files import STANDARD, writing
+from migcomp.cli.signals import Terminated
+from migcomp.cli.standard import flush_or_abandon_output
+from migcomp.errors import MigcompError, OutputError
+from migcomp.report.printable import printable
+
+_UNEXPECTED = 1
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_SIGNALLED = 128
+DEBUG = "MIGCOMP_DEBUG"
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turns what a command raises into a sentence on stderr and SystemExit."""
+    try:
+        yield
+        with writing(STANDARD):
+            sys.stdout.flush()
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except BrokenPipeError:
+        flush_or_abandon_output()
+        raise SystemExit(_BROKEN_PIPE) from None
+    except KeyboardInterrupt:
+        _end("interrupted", _INTERRUPTED)
+    except Terminated as error:
+        _end("terminated", _SIGNALLED + error.number)
+    except MigcompError as error:
+        _end(str(error), error.exit_code)
+    except OSError as error:
+        _end(_describe(error), OutputError.exit_code)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+        _end(
+            f"unexpected {reason}; this is a bug in migcomp, and {DEBUG}=1 in the "
+            "environment shows where",
+            _UNEXPECTED,
+        )
+
+
+def _describe(error: OSError) -> str:
+    """For those that no part below turned into an error of ours."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    if os.environ.get(DEBUG):
+        raise
+    # Losing standard error must not change the exit code.
+    with suppress(OSError):
+        click.echo(f"migcomp: {printable(sentence)}", err=True)
+    flush_or_abandon_output()
+    raise SystemExit(code) from None

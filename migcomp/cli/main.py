@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The group of commands, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from migcomp.cli.failures import failures
+
+_COMMANDS = (
+    "run",
+    "restore",
+    "verify",
+    "inspect",
+    "codecs",
+    "sample",
+    "completion",
+)
+
+
+class _Commands(click.Group):
+    """Finds the command NAME as ``command`` in the module ``migcomp.cli.NAME``."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(
+        self, _context: click.Context, cmd_name: str
+    ) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"migcomp.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with failures():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with failures():
+            return super().invoke(ctx)
+
+
+def _print_version(
+    context: click.Context, _parameter: click.Parameter, wanted: bool
+) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from migcomp import __version__
+    from migcomp.codecs import providers
+
+    chosen = (
+        " ".join(filter(None, (p.codec, "by", p.provider, p.version)))
+        for p in providers()
+        if p.chosen and p.codec != "none"
+    )
+    click.echo(f"migcomp {__version__} ({', '.join(chosen)})")
+    context.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 2 command line, 3 image, 4 stream, 5 codec, 6 worker, "
+    "7 output, 8 mismatch, 130 interrupted.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and the codec libraries in use.",
+)
+def commands() -> None:
+    """Compress virtual machines' memory images, and see what it costs and brings.
+
+    \b
+    migcomp run guest.raw                    compress and report
+    migcomp run guest.raw -o guest.migc      and keep the stream
+    migcomp restore guest.migc -o back.raw   bit for bit
+    """

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Progress on standard error, for work that a person waits for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from migcomp.units import format_count, format_rate, format_size
+
+_PATIENCE_SECONDS = 1.0
+_INTERVAL_SECONDS = 0.1
+
+Progress = Callable[[int, int], None]
+
+
+@contextmanager
+def progress(
+    verb: str, pages: int | None, page_size: int, *, quiet: bool, color: str
+) -> Iterator[Progress | None]:
+    """Gives what the pipeline calls; None where nobody would see it.
+
+    ``pages`` of ``page_size`` bytes are to be done; None when unknown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    meter = _Meter(verb, pages, page_size, color)
+    try:
+        yield meter.update
+    finally:
+        meter.stop()
+
+
+class _Meter:
+    """Draws from the pipeline's own calls: no thread of its own."""
+
+    def __init__(
+        self, verb: str, pages: int | None, page_size: int, color: str
+    ) -> None:
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+
+        from migcomp.report.console import open_console
+
+        self._page_size = page_size
+        self._pages = pages
+        self._start = time.monotonic()
+        self._next = self._start + _PATIENCE_SECONDS
+        self._shown = False
+        columns: list[ProgressColumn] = [TextColumn(verb)]
+        if pages is not None:
+            columns += [BarColumn(None), TextColumn("{task.percentage:>3.0f} %")]
+        columns += [TextColumn("{task.fields[state]}")]
+        console = open_console(sys.stderr, color, least_width=0)
+        # Room for the ^C that a terminal echoes: wrapped, it could not be erased.
+        console.width = max(1, console.width - 3)
+        self._progress = Progress(
+            *columns,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            expand=pages is not None,
+        )
+        self._task = self._progress.add_task(verb, total=pages, state="")
+
+    def update(self, pages: int, stream_bytes: int) -> None:
+        """``pages`` are done; they are ``stream_bytes`` in the stream."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _INTERVAL_SECONDS
+        if not self._shown:
+            self._shown = True
+            self._progress.start()
+        self._progress.update(
+            self._task,
+            completed=pages,
+            state=self._state(pages, stream_bytes, now - self._start),
+            refresh=True,
+        )
+
+    def _state(self, pages: int, stream_bytes: int, seconds: float) -> str:
+        rate = pages * self._page_size / seconds
+        text = (
+            f"{format_count(pages)} pages, {format_rate(rate)}, "
+            f"stream {format_size(stream_bytes)}"
+        )
+        if self._pages is None or not pages:
+            return text
+        left = round(seconds * (self._pages / pages - 1))
+        return f"{text}, {left // 60}:{left % 60:02} left"
+
+    def stop(self) -> None:
+        if self._shown:
+            self._progress.stop()

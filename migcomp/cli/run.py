@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp run``: compress an image and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from migcomp.cli.files import check_distinct, check_input, check_output, writing
+from migcomp.cli.options import (
+    Count,
+    CpuList,
+    Name,
+    PageSize,
+    RamBlock,
+    force_option,
+    handler_option,
+    report_options,
+    threads_option,
+)
+from migcomp.cli.progress import progress
+from migcomp.cli.summary import Summary, tell
+from migcomp.errors import MigcompError
+from migcomp.results import Block
+
+
+def _codecs() -> Sequence[str]:
+    from migcomp.codecs import CODECS
+
+    return CODECS
+
+
+def _max_requests() -> int:
+    from migcomp.workqueue import MAX_REQUESTS
+
+    return MAX_REQUESTS
+
+
+def _max_channels() -> int:
+    from migcomp._core import CHANNELS_MAX
+
+    return CHANNELS_MAX
+
+
+@click.command(short_help="Compress a memory image and report.")
+@click.argument("image", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    metavar="STREAM",
+    type=click.Path(),
+    help="Keep the stream there; - is standard output.  Without it the stream is "
+    "produced and counted, but not kept.",
+)
+@click.option(
+    "-c",
+    "--codec",
+    type=Name("codec", _codecs),
+    default="zstd",
+    show_default=True,
+    help="See migcomp codecs.",
+)
+@click.option(
+    "-l",
+    "--level",
+    "--compress-level",
+    "level",
+    type=int,
+    metavar="N",
+    help="Compression level; migcomp codecs shows the range.  [default: 1]",
+)
+@threads_option
+@click.option(
+    "-r",
+    "--requests-per-thread",
+    type=Count(_max_requests),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Requests that each thread has in hand.",
+)
+@click.option(
+    "-g",
+    "--grouping",
+    type=click.Choice(["page", "packet", "stream"]),
+    default="packet",
+    show_default=True,
+    help="What is compressed together: one page; a packet of pages; or each "
+    "channel's packets one after the other with history kept, as multifd does.",
+)
+@click.option(
+    "--packet-pages",
+    type=Count(),
+    metavar="N",
+    help="Pages in a packet.  [default: 512 KiB of them]",
+)
+@click.option(
+    "--request-pages",
+    type=Count(),
+    metavar="N",
+    help="Pages handed to a thread at once, with --grouping page.  [default: a packet]",
+)
+@click.option(
+    "--channels",
+    "--multifd-channels",
+    "channels",
+    type=Count(_max_channels),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Channels of --grouping stream.",
+)
+@click.option("--dedup", is_flag=True, help="Send equal pages once.")
+@handler_option
+@click.option(
+    "--page-size",
+    type=PageSize(),
+    default="4096",
+    show_default=True,
+    help="Size of the guest's pages, 4KiB to 64KiB.",
+)
+@click.option(
+    "--block",
+    "layout",
+    type=RamBlock(),
+    multiple=True,
+    metavar="NAME:ADDRESS:SIZE",
+    help="A RAM block and its guest address; repeat it for each of the blocks that "
+    "lie back to back in the image.  [default: one block at 0]",
+)
+@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
+@click.option(
+    "--cpus", type=CpuList(), metavar="LIST", help="Pin the threads to 0,1 or 0-3."
+)
+@force_option
+@report_options
+def command(
+    image: str,
+    output: str | None,
+    codec: str,
+    level: int | None,
+    threads: int | None,
+    requests_per_thread: int,
+    grouping: str,
+    packet_pages: int | None,
+    request_pages: int | None,
+    channels: int,
+    dedup: bool,
+    handler: str,
+    page_size: int,
+    layout: tuple[Block, ...],
+    pad: bool,
+    cpus: tuple[int, ...] | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    color: str,
+) -> None:
+    """Compress the memory image IMAGE and report what it cost and brought.
+
+    IMAGE is raw guest memory; - is standard input.
+    """
+    from migcomp.codecs import open_codec
+    from migcomp.images.raw import open_image
+    from migcomp.outputs import OutputFile
+    from migcomp.pipeline import Choice, compress
+
+    check_input(image)
+    check_distinct(image, output)
+    library = open_codec(codec, level=level, grouping=grouping, handler=handler)
+    tell(library.notice, quiet=quiet)
+    choice = Choice(
+        codec=codec,
+        level=level,
+        grouping=grouping,
+        threads=threads,
+        requests_per_thread=requests_per_thread,
+        request_pages=request_pages,
+        packet_pages=packet_pages,
+        channels=channels,
+        dedup=dedup,
+        handler=handler,
+        cpus=cpus or (),
+    )
+    try:
+        choice.settings(library, page_size)
+    except MigcompError as error:
+        raise click.UsageError(str(error)) from error
+    with (
+        open_image(image, page_size=page_size, layout=layout, pad=pad) as source,
+        progress(
+            "compressing", source.pages, page_size, quiet=quiet, color=color
+        ) as watch,
+    ):
+        if output is None:
+            result = compress(source, None, choice, progress=watch)
+        else:
+            check_output(output)
+            with writing(output), OutputFile(output, force=force) as sink:
+                result = compress(
+                    source, sink, choice, progress=watch, stream_name=output
+                )
+    Summary(as_json, quiet, color, output).show(result)

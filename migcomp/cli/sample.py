@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp sample``: make an image that looks like a real guest's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
+
+import click
+
+from migcomp.cli.files import STANDARD, check_output, writing
+from migcomp.cli.options import Name, Size, color_option, force_option
+from migcomp.cli.progress import Progress, progress
+
+
+def _profiles() -> Sequence[str]:
+    from migcomp.images.sample import PROFILES
+
+    return tuple(PROFILES)
+
+
+@click.command(short_help="Make an image like a real guest's memory.")
+@click.option(
+    "--profile",
+    type=Name("profile", _profiles),
+    default="heap",
+    show_default=True,
+    help="The sort of guest.",
+)
+@click.option("--size", type=Size(), required=True, help="As in 64MiB.")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="The same seed makes the same image.",
+)
+@click.option(
+    "--page-size",
+    type=Size(),
+    default="4096",
+    show_default=True,
+    help="Size of the guest's pages.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    help="Make N more images, as the guest's pages get dirty second by second: "
+    "FILE.1 to FILE.N.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    required=True,
+    help="The raw image to write; - is standard output.",
+)
+@force_option
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@color_option
+def command(
+    profile: str,
+    size: int,
+    seed: int,
+    page_size: int,
+    rounds: int,
+    output: str,
+    force: bool,
+    quiet: bool,
+    color: str,
+) -> None:
+    """Make a memory image in the manner of a real guest.
+
+    Bytes depend on profile, size, page size and seed alone; zero pages are holes.
+    """
+    from migcomp.images.sample import SampleImage
+    from migcomp.outputs import OutputFile
+
+    if rounds and output == STANDARD:
+        raise click.UsageError("--rounds makes several files; name one with -o")
+    check_output(output)
+    try:
+        image = SampleImage(profile, size, seed=seed, page_size=page_size)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    names = [output, *(f"{output}.{number}" for number in range(1, rounds + 1))]
+    pages = size // page_size
+    with progress(
+        "generating", pages * len(names), page_size, quiet=quiet, color=color
+    ) as watch:
+        for number, name in enumerate(names):
+            with writing(name), OutputFile(name, force=force) as target:
+                writer = _Writer(target, page_size, number * pages, watch)
+                writer.write(image.extents())
+                for earlier in range(1, number + 1):
+                    writer.write(image.dirty_round(earlier))
+                writer.finish(size)
+
+
+class _Writer:
+    """Leaves holes in a file, and writes zeros where there are none."""
+
+    def __init__(
+        self,
+        target: BinaryIO,
+        page_size: int,
+        pages_before: int,
+        watch: Progress | None,
+    ) -> None:
+        self._target = target
+        self._sparse = target.seekable()
+        self._position = 0
+        self._page_size = page_size
+        self._pages_before = pages_before
+        self._watch = watch
+
+    def write(self, extents: Iterable[tuple[int, bytes]]) -> None:
+        for offset, data in extents:
+            self._move(offset)
+            self._put(data)
+            if self._watch is not None:
+                pages = self._pages_before + self._position // self._page_size
+                self._watch(pages, pages * self._page_size)
+
+    def finish(self, size: int) -> None:
+        if self._sparse:
+            self._target.truncate(size)
+        else:
+            self._move(size)
+
+    def _move(self, offset: int) -> None:
+        if self._sparse:
+            self._position = self._target.seek(offset)
+        while self._position < offset:
+            self._put(bytes(min(offset - self._position, 1 << 20)))
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._target.write(rest) :]
+        self._position += len(data)

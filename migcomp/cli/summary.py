@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where a command's report goes, and in which form."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+import click
+
+from migcomp.cli.files import STANDARD, writing
+from migcomp.report.printable import printable
+from migcomp.results import RunResult
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the user asked for; ``output`` is where the command's data goes."""
+
+    as_json: bool
+    quiet: bool
+    color: str
+    output: str | None = None
+
+    def show(self, result: RunResult, **more: object) -> None:
+        """Prints the report; on standard error when the data took the other.
+
+        ``more`` are further keys of the JSON object.
+        """
+        file = sys.stderr if self.output == STANDARD else sys.stdout
+        # Imported only now: of the two, a command needs one.
+        if self.as_json:
+            from migcomp.report.json import to_json
+
+            print_json(to_json(result) | more, file)
+        elif not self.quiet:
+            from migcomp.report.console import open_console
+            from migcomp.report.terminal import render
+
+            with writing(STANDARD):
+                render(result, open_console(file, self.color))
+
+
+def tell(notice: str, *, quiet: bool) -> None:
+    """A sentence beside the report, on standard error; nothing if it is empty."""
+    if notice and not quiet:
+        click.echo(f"migcomp: {printable(notice)}", err=True)
+
+
+def print_json(content: Mapping[str, object], file: TextIO | None = None) -> None:
+    """One object, on standard output unless told."""
+    import json
+
+    with writing(STANDARD):
+        print(json.dumps(content, indent=2), file=file)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp verify``: is a stream sound, and the stream of an image?"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import click
+
+from migcomp.cli.files import STANDARD, check_input
+from migcomp.cli.options import handler_option, report_options, threads_option
+from migcomp.cli.progress import progress
+from migcomp.cli.summary import Summary, tell
+
+
+@click.command(short_help="Test a stream, and compare it with an image.")
+@click.argument("stream", type=click.Path())
+@click.argument("image", type=click.Path(), required=False)
+@threads_option
+@handler_option
+@report_options
+def command(
+    stream: str,
+    image: str | None,
+    threads: int | None,
+    handler: str,
+    as_json: bool,
+    quiet: bool,
+    color: str,
+) -> None:
+    """Decompress all of STREAM and test its checksums; compare it with IMAGE.
+
+    Ends with code 0 when the stream is sound (and, with IMAGE, gives it back bit
+    for bit), 4 when it is damaged, and 8 when it is the stream of another image.
+    Either may be -, standard input.
+    """
+    from migcomp.images.raw import open_image
+    from migcomp.restore import codec_of, verify
+    from migcomp.stream.reader import open_stream
+
+    if stream == image == STANDARD:
+        raise click.UsageError("only one of STREAM and IMAGE can be standard input")
+    check_input(stream)
+    if image is not None:
+        check_input(image)
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_stream(stream))
+        tell(codec_of(reader, handler).notice, quiet=quiet)
+        source = None
+        if image is not None:
+            source = stack.enter_context(
+                open_image(image, page_size=reader.header.page_size, pad=True)
+            )
+        watch = stack.enter_context(
+            progress(
+                "verifying",
+                reader.pages,
+                reader.header.page_size,
+                quiet=quiet,
+                color=color,
+            )
+        )
+        result = verify(
+            reader, source, threads=threads, handler=handler, progress=watch
+        )
+    Summary(as_json, quiet, color).show(result)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Parts that several reports on the terminal have in common."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from migcomp.report.classes import Volume, framing_bytes, page_classes
+from migcomp.report.memory_map import ASCII_MARKS, MARKS, MemoryMap, legend
+from migcomp.report.printable import printable
+from migcomp.units import format_count, format_share, format_size
+
+_INDENT = 2
+_ADDRESS_WIDTH = 12
+_STYLES = {
+    "zero": "dim",
+    "same-filled": "blue",
+    "deduplicated": "cyan",
+    "compressed": "green",
+    "normal": "red",
+    "light": "green",
+    "medium": "yellow",
+    "dark": "magenta",
+    "full": "red",
+    "missing": "bold red",
+}
+
+
+def print_indented(console: Console, *parts: RenderableType) -> None:
+    for part in parts:
+        console.print(Padding(part, (0, 0, 0, _INDENT), expand=False))
+
+
+def print_text(console: Console, text: str, style: str = "") -> None:
+    # Not rich's wrapping, which fills lines up with blanks.
+    for line in textwrap.wrap(text, console.width - _INDENT):
+        console.print(Text(" " * _INDENT + line, style=style))
+
+
+def short_name(path: str, standard: str) -> str:
+    """The last part of ``path``, or ``standard`` for ``-``."""
+    return standard if path == "-" else printable(path.rpartition("/")[2])
+
+
+def many(number: int, noun: str) -> str:
+    """As in ``1 page`` and ``2 pages``."""
+    return f"{format_count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def rate(bytes_in: int, bytes_out: int) -> str:
+    """Empty when nothing went out."""
+    if not bytes_out:
+        return ""
+    quotient = bytes_in / bytes_out
+    return f"{quotient:.2f}" if quotient < 100 else format_count(quotient)
+
+
+def plain_table(first: str, *others: str) -> Table:
+    """A table without lines; all columns but the first hold numbers."""
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="cyan")
+    table.add_column(first, no_wrap=True, min_width=_ADDRESS_WIDTH)
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:
+    """Pages and bytes by class; ``dedup``: there may be deduplicated pages."""
+    table = plain_table("pages", "number", "share", "guest", "stream", "rate")
+    total = volume.pages.total
+    for row in page_classes(volume, page_size):
+        off = row.name == "deduplicated" and not dedup
+        table.add_row(
+            Text(row.name, style=_STYLES[row.name]),
+            "off" if off and not row.pages else format_count(row.pages),
+            format_share(row.pages, total),
+            format_size(row.guest_bytes),
+            format_size(row.stream_bytes) if row.stream_bytes else "",
+            rate(row.guest_bytes, row.stream_bytes),
+        )
+    missing = -(-volume.image_bytes // page_size) - total
+    if missing > 0:
+        table.add_row(
+            Text("missing", style=_STYLES["missing"]),
+            format_count(missing),
+            "",
+            format_size(missing * page_size),
+        )
+    framing = framing_bytes(volume, page_size)
+    table.add_row("framing", "", "", "", format_size(framing), "")
+    table.add_row(
+        "total",
+        format_count(total),
+        format_share(total, total),
+        format_size(volume.image_bytes),
+        format_size(volume.stream_bytes),
+        rate(volume.image_bytes, volume.stream_bytes),
+        style="bold",
+    )
+    return table
+
+
+def map_columns(width: int) -> int:
+    """Cells that fit into a row of a map ``width`` wide."""
+    return max(16, min(64, width - _ADDRESS_WIDTH - 2))
+
+
+def map_parts(
+    chart: MemoryMap, console: Console, *, figures: bool = False
+) -> list[RenderableType]:
+    """Heading, rows and legend; with ``figures``, what each row takes."""
+    if not chart.rows:
+        return []
+    marks = ASCII_MARKS if console.options.ascii_only else MARKS
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", no_wrap=True, min_width=_ADDRESS_WIDTH)
+    grid.add_column(no_wrap=True)
+    for _ in range(3 if figures else 0):
+        grid.add_column(justify="right", no_wrap=True)
+    for row in chart.rows:
+        cells = Text()
+        for name in row.cells:
+            cells.append(marks[name], style=_STYLES[name])
+        sizes = (
+            format_size(row.guest_bytes),
+            format_size(row.stream_bytes),
+            rate(row.guest_bytes, row.stream_bytes),
+        )
+        grid.add_row(row.label, cells, *(sizes if figures else ()))
+    heading = Text("memory map", style="cyan")
+    heading.append(
+        f"  by guest address, {format_size(chart.cell_bytes)} to a cell"
+        + ("; guest memory, stream, rate" if figures else ""),
+        style="default",
+    )
+    key = Text("  ").join(
+        Text(meaning, style=_STYLES[name]) for name, meaning in legend(chart, marks)
+    )
+    return [heading, grid, key]

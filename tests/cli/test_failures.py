@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""However a command ends: one sentence, its exit code, and nothing half-done."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import (
+    COMMAND,
+    command,
+    environment,
+    image_bytes,
+    program,
+    sentence,
+)
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# --- Inputs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "{}"], 3),
+        (["restore", "{}", "-o", "{}.raw"], 4),
+        (["verify", "{}"], 4),
+        (["inspect", "{}"], 4),
+    ],
+)
+def test_inputs_that_cannot_be_read(
+    tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    missing, folder, empty = (tmp_path / n for n in ("missing", "folder", "empty"))
+    folder.mkdir()
+    empty.touch()
+    for path, words in (
+        (missing, "cannot be opened: No such file or directory"),
+        (folder, "is a directory; name the"),
+        (empty, "is empty"),
+    ):
+        done = command(*(argument.format(path) for argument in arguments))
+        assert done.code == code
+        assert sentence(done).startswith(f"{path} {words}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "folder"]
+
+
+@not_as_root
+def test_inputs_without_permission(image: Path, stream: Path) -> None:
+    for path, arguments, code in ((image, ["run"], 3), (stream, ["inspect"], 4)):
+        path.chmod(0)
+        done = command(*arguments, path)
+        assert done.code == code
+        assert "Permission denied" in sentence(done)
+
+
+def test_an_empty_standard_input() -> None:
+    done = program("run", "-")
+    assert done.code == 3
+    sentence(done)
+
+
+# --- Outputs -------------------------------------------------------------------
+
+
+def test_outputs_that_cannot_be_made(image: Path, tmp_path: Path) -> None:
+    for output, words in (
+        (tmp_path, "is a directory; name a file in it"),
+        (tmp_path / "no" / "x.migc", "cannot be written: No such file or directory"),
+    ):
+        done = command("run", image, "-o", output)
+        assert done.code == 7
+        assert sentence(done) == f"{output} {words}"
+
+
+@not_as_root
+def test_a_folder_without_permission(image: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    done = command("run", image, "-o", folder / "x.migc")
+    assert done.code == 7
+    assert "Permission denied" in sentence(done)
+
+
+@needs_full
+def test_a_full_disk(image: Path, stream: Path) -> None:
+    many: tuple[list[str | Path], ...] = (
+        ["run", image, "-o", FULL],
+        ["restore", stream, "-o", FULL],
+        ["sample", "--size", "1MiB", "-o", FULL],
+    )
+    for arguments in many:
+        done = command(*arguments)
+        assert done.code == 7
+        assert sentence(done) == (
+            "/dev/full cannot be written: No space left on device; free some space, "
+            "or write to another disk"
+        )
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments", [["codecs"], ["codecs", "--json"], ["--help"], ["run", "{}"]]
+)
+def test_a_report_onto_a_full_disk(image: Path, arguments: list[str]) -> None:
+    with FULL.open("wb") as full:
+        done = program(*(a.format(image) for a in arguments), stdout=full.fileno())
+    assert done.code == 7
+    assert "No space left on device" in sentence(done)
+
+
+@pytest.mark.parametrize("command_name", ["run", "restore", "sample"])
+def test_nothing_is_left_of_an_output_that_failed(
+    image: Path, stream: Path, tmp_path: Path, command_name: str
+) -> None:
+    arguments: dict[str, list[str | Path]] = {
+        "run": [image],
+        "restore": [stream],
+        "sample": ["--size", "4MiB"],
+    }
+    output = tmp_path / "output"
+    done = subprocess.run(
+        [*COMMAND, command_name, *map(str, arguments[command_name]), "-o", output],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        capture_output=True,
+        env=environment(),
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert done.stderr == (
+        f"migcomp: {output} cannot be written: File too large; write to a file system "
+        "that takes files of this size\n"
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["guest.migc", "guest.raw"]
+
+
+# --- Pipes ---------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away(image: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.raw"
+    large.write_bytes(image_bytes() * 8)
+    for arguments in (
+        ["run", large, "-o", "-"],
+        ["sample", "--size", "4MiB", "-o", "-"],
+    ):
+        with started(*arguments) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.read(10)
+            process.stdout.close()
+            assert process.wait(30) == 141
+            assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["codecs"],
+        ["run", "{}"],
+        ["run", "{}", "--json"],
+        ["completion", "bash"],
+    ],
+)
+def test_a_reader_that_never_came(image: Path, arguments: list[str]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = program(*(a.format(image) for a in arguments), stdout=theirs)
+    os.close(theirs)
+    assert done.code == 141
+    assert done.errors == ""
+
+
+def test_standard_streams_that_are_closed(image: Path) -> None:
+    for redirection in (">&-", "2>&-", "<&- >&- 2>&-"):
+        line = f"{' '.join(COMMAND)} run {image} {redirection}"
+        done = subprocess.run(
+            ["sh", "-c", line], capture_output=True, env=environment(), check=False
+        )
+        assert done.returncode == 0
+        assert done.stderr == b""
+
+
+# --- Signals -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "terminated"),
+    ],
+)
+def test_a_signal_leaves_no_output(
+    tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    output = tmp_path / "x.migc"
+    with started("run", "-", "-o", output) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(image_bytes() * 2)
+        process.stdin.flush()
+        wait_for_partial_output(tmp_path)
+        time.sleep(0.3)  # until it waits for more input
+        process.send_signal(number)
+        assert process.wait(30) == code
+        assert process.stderr.read().decode() == f"migcomp: {word}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_workers_work(tmp_path: Path) -> None:
+    image = tmp_path / "guest.raw"
+    command("sample", "--size", "16MiB", "-o", image)
+    output = tmp_path / "x.migc"
+    with started("run", image, "-l", "22", "-t", "1", "-o", output) as process:
+        assert process.stderr
+        wait_for_partial_output(tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"migcomp: interrupted\n"
+    assert list(tmp_path.iterdir()) == [image]
+
+
+def wait_for_partial_output(folder: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not any(p.name.endswith(".partial") for p in folder.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# --- Bugs ----------------------------------------------------------------------
+
+
+def test_a_bug_is_one_line_and_says_how_to_see_more(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("migcomp.pipeline.compress", fail)
+    done = command("run", image)
+    assert done.code == 1
+    assert sentence(done) == (
+        r"unexpected RuntimeError: two\nlines; this is a bug in migcomp, and "
+        "MIGCOMP_DEBUG=1 in the environment shows where"
+    )
+
+
+def test_debugging_shows_where(tmp_path: Path) -> None:
+    done = program("run", tmp_path / "missing", MIGCOMP_DEBUG="1")
+    assert done.code == 1
+    assert "Traceback" in done.errors
+    assert "ImageError" in done.errors
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff\x1b[31m.raw"
+    done = subprocess.run(
+        [*map(os.fsencode, COMMAND), b"run", path],
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 3
+    assert rb"/\udcff\x1b[31m.raw cannot be opened" in done.stderr
+    Path(os.fsdecode(path)).write_bytes(image_bytes(4))
+    for changes in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        done = subprocess.run(
+            [*map(os.fsencode, COMMAND), b"run", path],
+            capture_output=True,
+            env=environment(**changes),
+            check=False,
+        )
+        assert done.returncode == 0
+        assert done.stdout.startswith(rb"\udcff\x1b[31m.raw: 16.0 KiB compressed")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""On a terminal: colours, width, progress, and what must not go there."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from migcomp.cli import progress as progress_module
+from migcomp.cli.progress import progress
+from tests.cli.conftest import COMMAND, command, environment
+
+
+def on_terminal(*arguments: str | Path, columns: int = 80, **changes: str) -> str:
+    """What the program shows on a terminal of its own, both outputs."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**changes),
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux tells the end
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    process.wait(30)
+    return shown.decode()
+
+
+def test_colours(image: Path) -> None:
+    assert "\x1b[" in on_terminal("run", image)
+    assert "\x1b[" not in on_terminal("run", image, NO_COLOR="1")
+    assert "\x1b[" not in on_terminal("run", image, "--color", "never")
+    assert "\x1b[" not in on_terminal("run", image, TERM="dumb")
+    assert b"\x1b[" not in command("run", image).stdout
+    assert b"\x1b[" in command("run", image, "--color", "always").stdout
+    assert b"\x1b[" in command("codecs", "--color", "always").stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_widths(image: Path, columns: int) -> None:
+    shown = on_terminal("run", image, columns=columns, NO_COLOR="1")
+    widest = max(len(line.rstrip()) for line in shown.splitlines())
+    assert widest <= max(80, columns)
+    assert ("memory map" in shown.splitlines()[2]) == (columns == 200)
+
+
+def test_binary_data_stays_off_the_terminal(image: Path, stream: Path) -> None:
+    assert "standard output is a terminal" in on_terminal("run", image, "-o", "-")
+    assert "standard output is a terminal" in on_terminal("restore", stream, "-o", "-")
+    assert "standard input is a terminal" in on_terminal("run", "-")
+    assert "standard input is a terminal" in on_terminal("verify", "-")
+
+
+# --- Progress ------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error as a terminal, and no patience."""
+    file = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(progress_module, "sys", SimpleNamespace(stderr=file))
+    monkeypatch.setattr(progress_module, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_module, "_INTERVAL_SECONDS", 0.0)
+    return file
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_progress_shows_pages_share_rate_size_and_time_left(terminal: Terminal) -> None:
+    with progress("compressing", 32768, 4096, quiet=False, color="auto") as watch:
+        assert watch
+        for pages in (8192, 16384):
+            time.sleep(0.01)
+            watch(pages, 10 * 2**20)
+    shown = plain(terminal.getvalue())
+    assert re.search(
+        r"compressing .* 50 % 16,384 pages, \d+ MB/s, stream 10\.0 MiB, 0:00 left",
+        shown,
+    )
+    assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count(
+        "\x1b[?25h"
+    )
+
+
+def test_progress_of_a_pipe_has_no_share(terminal: Terminal) -> None:
+    with progress("compressing", None, 4096, quiet=False, color="auto") as watch:
+        assert watch
+        watch(16384, 2**20)
+    shown = plain(terminal.getvalue())
+    assert "16,384 pages" in shown
+    assert "%" not in shown
+
+
+def test_short_work_shows_none(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "_PATIENCE_SECONDS", 60.0)
+    with progress("compressing", 9, 4096, quiet=False, color="auto") as watch:
+        assert watch
+        watch(5, 5)
+    assert terminal.getvalue() == ""
+
+
+def test_nobody_watches_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "sys", SimpleNamespace(stderr=io.StringIO()))
+    with progress("compressing", 9, 4096, quiet=False, color="auto") as watch:
+        assert watch is None
+
+
+def test_quiet(terminal: Terminal) -> None:
+    with progress("compressing", 9, 4096, quiet=True, color="auto") as watch:
+        assert watch is None
+    assert terminal.getvalue() == ""
+
+
+def test_long_work_on_a_terminal(tmp_path: Path) -> None:
+    image = tmp_path / "guest.raw"
+    command("sample", "--size", "8MiB", "-o", image)
+    shown = plain(on_terminal("run", image, "-t", "1", "-l", "19"))
+    assert re.search(r"compressing .* pages, [\d.]+ MB/s, stream ", shown)
+    assert "8.00 MiB compressed to" in shown

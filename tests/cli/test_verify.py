@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp verify``: sound, equal, damaged or another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cli.conftest import command, program, sentence
+
+
+def test_a_sound_stream(make_stream: Callable[..., Path]) -> None:
+    for options in ([], ["-g", "stream"], ["--dedup"]):
+        done = command("verify", make_stream(*options, "--force"))
+        assert done.code == 0
+        assert done.text.splitlines()[0].endswith(", sound")
+
+
+def test_an_equal_image(make_stream: Callable[..., Path], image: Path) -> None:
+    for options in ([], ["--dedup"]):
+        done = command("verify", make_stream(*options, "--force"), image)
+        assert done.code == 0
+        assert done.text.splitlines()[0].endswith(", equal")
+
+
+def test_another_image(stream: Path, image: Path) -> None:
+    content = bytearray(image.read_bytes())
+    content[17 * 4096 + 5] ^= 1
+    image.write_bytes(content)
+    done = command("verify", stream, image)
+    assert done.code == 8
+    assert sentence(done) == f"{image} differs from {stream} in page 17"
+
+
+def test_a_longer_image(stream: Path, image: Path) -> None:
+    with image.open("ab") as file:
+        file.write(bytes(4096))
+    done = command("verify", stream, image)
+    assert done.code == 8
+    sentence(done)
+
+
+def test_every_flipped_byte_is_found(stream: Path) -> None:
+    sound = stream.read_bytes()
+    for offset in range(0, len(sound), len(sound) // 40):
+        damaged = bytearray(sound)
+        damaged[offset] ^= 0x10
+        stream.write_bytes(damaged)
+        assert command("verify", stream, "-q").code == 4, offset
+
+
+def test_standard_input(stream: Path, image: Path) -> None:
+    done = program("verify", "-", image, "--json", stdin=stream.read_bytes())
+    assert done.code == 0
+    assert done.json["operation"] == "verify"
+    assert done.json["stream"]["path"] == "-"
+
+
+def test_only_one_of_both_can_be_standard_input() -> None:
+    done = command("verify", "-", "-")
+    assert done.code == 2
+    assert "only one of STREAM and IMAGE" in done.errors
+
+
+def test_a_missing_image(stream: Path, tmp_path: Path) -> None:
+    done = command("verify", stream, tmp_path / "nothing.raw")
+    assert done.code == 3
+    sentence(done)
+
+
+def test_quiet(stream: Path, image: Path) -> None:
+    done = command("verify", stream, image, "-q")
+    assert (done.code, done.stdout, done.stderr) == (0, b"", b"")
