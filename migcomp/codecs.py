@@ -104,12 +104,16 @@ class _ZstandardCodec:
         import zstandard
 
         self._compressor = zstandard.ZstdCompressor(level=level)
-        self._decompressor = zstandard.ZstdDecompressor()
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
+        self._content_size = zstandard.frame_content_size
 
     def compress(self, pages: memoryview) -> bytes:
         return self._compressor.compress(pages)
 
     def decompress(self, data: memoryview, size: int) -> bytes:
+        # It would allocate what the frame says, whatever the maximum.
+        if self._content_size(data) not in (size, -1):
+            raise ValueError("malformed block")
         return self._decompressor.decompress(data, max_output_size=size)
 
 
@@ -157,13 +161,25 @@ def _resolve_factory(specification: str) -> Callable[[int], object]:
         sys.path.append(here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
+        # Importing runs the user's code, which may raise anything.
         raise CodecUnavailable(
-            f"the handler {specification!r} cannot be imported: {error}"
+            f"the handler {specification!r} cannot be imported: "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not callable(factory):
         raise CodecUnavailable(f"the handler {specification!r} is not callable")
-    return factory  # type: ignore[no-any-return]
+
+    def make(level: int) -> object:
+        try:
+            return factory(level)
+        except Exception as error:
+            raise CodecUnavailable(
+                f"the handler {specification!r} cannot be made for level {level}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    return make
 
 
 # --- Looking for libraries -----------------------------------------------------
@@ -178,7 +194,7 @@ def _wheel_library(package: str, pattern: str) -> Iterator[str]:
 
 def _candidates(search: _Search) -> Iterator[str]:
     override = os.environ.get(search.override)
-    if override is not None:
+    if override:
         if override != "none":
             yield override
         return
@@ -231,6 +247,11 @@ def open_codec(
     Raises CodecUnavailable when there is none, or not at that level.
     """
     if handler:
+        if grouping == "stream":
+            raise CodecUnavailable(
+                "grouping stream needs a native library, and not a handler in Python; "
+                "use grouping packet"
+            )
         library = _core.python_library(
             HANDLER_PREFIX + handler, handler, _resolve_factory(handler)
         )

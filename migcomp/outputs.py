@@ -42,8 +42,9 @@ class OutputFile(FileIO):
                 return
             if target.exists() and not force:
                 raise OutputError(_exists(path))
+            # A name may be as long as names can be.
             fd, name = tempfile.mkstemp(
-                prefix=f".{target.name}.", suffix=".partial", dir=target.parent
+                prefix=f".{target.name[:48]}.", suffix=".partial", dir=target.parent
             )
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -19,13 +19,14 @@ from migcomp import _core
 from migcomp.codecs import GROUPINGS, Codec, open_codec
 from migcomp.errors import ImageError, MigcompError, PageError, WorkerError
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
-from migcomp.images.raw import RawImage, not_whole, spool
+from migcomp.images.raw import RawImage, check_length, spool
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
 from migcomp.stream.layout import StreamHeader
 from migcomp.stream.writer import StreamWriter
 from migcomp.workqueue import (
     DEFAULT_REQUESTS,
+    MAX_REQUESTS,
     MAX_THREADS,
     ThreadedWorkqueue,
     usable_cpus,
@@ -90,6 +91,13 @@ class Choice:
                 "give --packet-pages instead of --request-pages"
             )
         streaming = self.grouping == "stream"
+        for what, number, most in (
+            ("threads", self.threads, MAX_THREADS),
+            ("requests per thread", self.requests_per_thread, MAX_REQUESTS),
+            ("channels", self.channels if streaming else None, _core.CHANNELS_MAX),
+        ):
+            if number is not None and not 1 <= number <= most:
+                raise MigcompError(f"{what} must be 1 to {most}, not {number}")
         return Settings(
             codec=codec.name,
             level=codec.level,
@@ -292,7 +300,7 @@ class _Run:
         first = pages_in(self._read_bytes, size)
         left = _ENDLESS if block.length == UNKNOWN_LENGTH else block.length
         done = 0
-        while left:
+        while left > 0:
             room = settings.packet_pages - done % settings.packet_pages
             pages = min(settings.request_pages, room, pages_in(left, size))
             channel = self._channel(first + done)
@@ -313,18 +321,8 @@ class _Run:
 
     def _check_read(self) -> None:
         """After all that could be read."""
-        image, size = self._image, self._image.page_size
-        if not self._read_bytes:
-            raise ImageError(f"{image.path} is empty")
-        if self._read_bytes % size and not image.pad:
-            raise ImageError(not_whole(image.path, self._read_bytes, size))
-        if image.pages is not None:
-            expected = sum(block.length for block in image.blocks)
-            if self._read_bytes < expected or os.read(image.fd, 1):
-                raise ImageError(
-                    f"{image.path} does not have the {expected} bytes that its "
-                    "blocks take; correct --block, or do not change it meanwhile"
-                )
+        rest = len(os.read(self._image.fd, 1)) if self._read_bytes else 0
+        check_length(self._image, self._read_bytes + rest)
 
     def _channel(self, page: int) -> int:
         channels = self._settings.channels

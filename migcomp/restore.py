@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import tempfile
+import os
+import stat
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -66,9 +67,8 @@ def restore(
     """
     header = reader.header
     with ExitStack() as stack:
-        regular = target.seekable() and target.readable()
         where: Target
-        if regular:
+        if _is_regular(target):
             where = SparseFile(target, header.page_size)
         else:
             length = sum(block.length for block in header.blocks)
@@ -79,6 +79,15 @@ def restore(
             "restore", threads, requests_per_thread, handler, target_name
         )
         return result, run.missing
+
+
+def _is_regular(file: BinaryIO) -> bool:
+    """It can be written at any offset, and read back."""
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and file.readable()
 
 
 def verify(
@@ -115,6 +124,8 @@ def _spool(reader: StreamReader, stack: ExitStack) -> BinaryIO | None:
     """Where deduplicated pages find their content when there is no image file."""
     if not reader.header.dedup:
         return None
+    import tempfile
+
     return stack.enter_context(tempfile.TemporaryFile(buffering=0))
 
 
@@ -311,7 +322,8 @@ class _Run:
         lengths = end.block_lengths if end else tuple(b.length for b in header.blocks)
         if any(length == UNKNOWN_LENGTH for length in lengths):
             known = sum(pages_in(n, header.page_size) for n in lengths[:-1])
-            found = max(self._next_page - known, 0) * header.page_size
+            reached = max(self._next_page, self._fed_page)
+            found = max(reached - known, 0) * header.page_size
             lengths = (*lengths[:-1], found)
         blocks = tuple(
             Block(block.name, length, block.guest_address)
@@ -389,7 +401,7 @@ def codec_of(reader: StreamReader, handler: str = "") -> Codec:
     A codec in Python is run only if the user names it in ``handler``: a stream
     must not choose what is imported.  Raises CodecUnavailable.
     """
-    name = reader.header.codec
+    name, grouping = reader.header.codec, reader.header.grouping
     if name.startswith(HANDLER_PREFIX):
         needed = name.removeprefix(HANDLER_PREFIX)
         if handler != needed:
@@ -397,5 +409,5 @@ def codec_of(reader: StreamReader, handler: str = "") -> Codec:
                 f"{reader.path} was compressed by the handler {needed}; if you trust "
                 f"it, give --handler {needed}"
             )
-        return open_codec("", handler=handler)
-    return open_codec(name, grouping=reader.header.grouping)
+        return open_codec("", grouping=grouping, handler=handler)
+    return open_codec(name, grouping=grouping)

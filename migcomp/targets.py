@@ -10,6 +10,8 @@ from migcomp.errors import Mismatch
 from migcomp.images.image import UNKNOWN_LENGTH, Image
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from migcomp._core import PageRequest
 
 
@@ -63,34 +65,50 @@ class Pipe:
     ) -> None:
         self._file = file
         self._page_size = page_size
-        self._left = length
+        self._length = length
+        self._written = 0
+        self._last = b""
         self._copy = None if keep is None else SparseFile(keep, page_size)
         self.fd = -1 if self._copy is None else self._copy.fd
 
     def pages(self, request: PageRequest) -> None:
         if self._copy is not None:
             self._copy.pages(request)
-        self._write(memoryview(request))
+        self._write(request)
 
     def zeros(self, first_page: int, pages: int) -> None:
         if self._copy is not None:
             self._copy.zeros(first_page, pages)
-        whole = memoryview(bytes(min(pages * self._page_size, 1 << 20)))
+        whole = bytes(min(pages * self._page_size, 1 << 20))
         left = pages * self._page_size
         while left:
-            part = whole[:left]
-            self._write(part)
-            left -= len(part)
+            self._write(whole if left >= len(whole) else whole[:left])
+            left -= min(left, len(whole))
 
     def finish(self, length: int) -> None:
+        self._put(self._last, max(length - self._written, 0))
         self._file.flush()
 
-    def _write(self, data: memoryview) -> None:
-        if self._left != UNKNOWN_LENGTH:
-            data = data[: self._left]
-            self._left -= len(data)
-        while data:
-            data = data[self._file.write(data) :]
+    def _write(self, data: Buffer) -> None:
+        if self._length != UNKNOWN_LENGTH:
+            self._put(data, self._length - self._written)
+            return
+        # Only the end will tell how much of the last page there is.
+        self._put(self._last, self._page_size)
+        with memoryview(data) as view:
+            whole = view.nbytes - self._page_size
+            self._last = bytes(view[whole:])
+        self._put(data, whole)
+
+    def _put(self, data: Buffer, most: int) -> None:
+        # Released even if writing fails: an exception keeps what its frames
+        # refer to, and a queue cannot end while a request's data is in use.
+        with memoryview(data) as view:
+            done, end = 0, min(view.nbytes, most)
+            while done < end:
+                with view[done:end] as rest:
+                    done += self._file.write(rest)
+        self._written += done
 
 
 class Comparison:

@@ -20,12 +20,13 @@ typedef struct Lz4Api {
     int (*bound)(int);
     void *(*fast_new)(void);
     int (*fast_free)(void *);
-    void (*fast_reset)(void *);
+    int (*fast_block)(void *, const char *, char *, int, int, int);
     int (*fast_compress)(void *, const char *, char *, int, int, int);
     int (*fast_save)(void *, char *, int);
     void *(*hc_new)(void);
     int (*hc_free)(void *);
     void (*hc_reset)(void *, int);
+    int (*hc_block)(void *, const char *, char *, int, int, int);
     int (*hc_compress)(void *, const char *, char *, int, int);
     int (*hc_save)(void *, char *, int);
     int (*decompress)(const char *, char *, int, int, const char *, int);
@@ -36,12 +37,13 @@ static const CodecSymbol lz4_symbols[] = {
     {"LZ4_compressBound", offsetof(Lz4Api, bound)},
     {"LZ4_createStream", offsetof(Lz4Api, fast_new)},
     {"LZ4_freeStream", offsetof(Lz4Api, fast_free)},
-    {"LZ4_resetStream_fast", offsetof(Lz4Api, fast_reset)},
+    {"LZ4_compress_fast_extState", offsetof(Lz4Api, fast_block)},
     {"LZ4_compress_fast_continue", offsetof(Lz4Api, fast_compress)},
     {"LZ4_saveDict", offsetof(Lz4Api, fast_save)},
     {"LZ4_createStreamHC", offsetof(Lz4Api, hc_new)},
     {"LZ4_freeStreamHC", offsetof(Lz4Api, hc_free)},
     {"LZ4_resetStreamHC_fast", offsetof(Lz4Api, hc_reset)},
+    {"LZ4_compress_HC_extStateHC", offsetof(Lz4Api, hc_block)},
     {"LZ4_compress_HC_continue", offsetof(Lz4Api, hc_compress)},
     {"LZ4_saveDictHC", offsetof(Lz4Api, hc_save)},
     {"LZ4_decompress_safe_usingDict", offsetof(Lz4Api, decompress)},
@@ -139,35 +141,51 @@ static void *lz4_decompressor_new(const CodecLibrary *library, bool streaming)
     return lz4_context(library, streaming);
 }
 
+/*
+ * An independent block is made from a state that is cleared before it, and not
+ * by LZ4_resetStream_fast: that leaves traces of the blocks before, and the
+ * output would depend on which thread had which page.
+ */
+static int compress_block(const Lz4Context *context, char *to, int room,
+                          const char *from, int size)
+{
+    const Lz4Api *api = context->api;
+
+    return context->level >= LEVEL_HC
+               ? api->hc_block(context->stream, from, to, size, room,
+                               context->level)
+               : api->fast_block(context->stream, from, to, size, room,
+                                 -context->level);
+}
+
+static int compress_on(Lz4Context *context, char *to, int room,
+                       const char *from, int size)
+{
+    const Lz4Api *api = context->api;
+    int written;
+
+    if (context->level >= LEVEL_HC) {
+        written = api->hc_compress(context->stream, from, to, size, room);
+        api->hc_save(context->stream, context->history, HISTORY);
+    } else {
+        written = api->fast_compress(context->stream, from, to, size, room,
+                                     -context->level);
+        api->fast_save(context->stream, context->history, HISTORY);
+    }
+    return written;
+}
+
 static ptrdiff_t lz4_compress(void *compressor, void *to, size_t room,
                               const void *from, size_t size, CodecError *error)
 {
     Lz4Context *context = compressor;
-    const Lz4Api *api = context->api;
-    bool hc = context->level >= LEVEL_HC;
-    int written;
+    int written =
+        context->streaming
+            ? compress_on(context, to, (int)room, from, (int)size)
+            : compress_block(context, to, (int)room, from, (int)size);
 
-    if (hc) {
-        if (!context->streaming) {
-            api->hc_reset(context->stream, context->level);
-        }
-        written = api->hc_compress(context->stream, from, to, (int)size,
-                                   (int)room);
-    } else {
-        if (!context->streaming) {
-            api->fast_reset(context->stream);
-        }
-        written = api->fast_compress(context->stream, from, to, (int)size,
-                                     (int)room, -context->level);
-    }
-    if (written <= 0) {
-        return codec_fail(error, "output exceeds its bound");
-    }
-    if (context->streaming) {
-        (hc ? api->hc_save : api->fast_save)(context->stream, context->history,
-                                             HISTORY);
-    }
-    return written;
+    return written > 0 ? written
+                       : codec_fail(error, "output exceeds its bound");
 }
 
 static void remember(Lz4Context *context, const char *data, size_t size)

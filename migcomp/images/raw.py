@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from migcomp import _core
 from migcomp.errors import ImageError
-from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Run, pages_in
+from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
 
@@ -46,12 +45,10 @@ class RawImage:
         self.pad = pad
         self.page_map: _core.PageMap | None = None
         if mapped:
+            pages = self.pages or 0
             # Kept alive by the page map, and unmapped with it.
-            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-            memory.madvise(mmap.MADV_SEQUENTIAL)
-            self.page_map = _core.PageMap(
-                memory, [(0, self.pages or 0, 0)], page_size, True
-            )
+            memory = _map(path, fd, pages * page_size)
+            self.page_map = _core.PageMap(memory, [(0, pages, 0)], page_size, True)
 
     @property
     def pages(self) -> int | None:
@@ -69,12 +66,12 @@ class RawImage:
         end = start + length
         position = start
         while position < end:
-            data = self._seek(position, end, os.SEEK_DATA)
+            found = self._seek(position, end, os.SEEK_DATA)
             # A page is a hole only if all of it is one.
-            data -= data % self.page_size
+            data = found - found % self.page_size if found < end else end
             if data > position:
                 yield self._run(position, data, hole=True)
-            hole = self._seek(data, end, os.SEEK_HOLE)
+            hole = self._seek(found, end, os.SEEK_HOLE)
             hole = min(pages_in(hole, self.page_size) * self.page_size, end)
             if hole > data:
                 yield self._run(max(data, position), hole, hole=False)
@@ -96,7 +93,7 @@ class RawImage:
 
     def close(self) -> None:
         self.page_map = None
-        if self.fd >= 0 and self.path != STANDARD_INPUT:
+        if self.fd >= 0 and (self.path, self.fd) != (STANDARD_INPUT, 0):
             os.close(self.fd)
         self.fd = -1
 
@@ -144,21 +141,70 @@ def spool(image: RawImage) -> RawImage:
 
     Takes as much space in ``$TMPDIR`` as the image.  Raises ImageError.
     """
-    with tempfile.TemporaryFile() as copy:
+    import tempfile
+
+    page_size = image.page_size
+    with tempfile.TemporaryFile(buffering=0) as copy:
         try:
-            with open(image.fd, "rb", buffering=0, closefd=False) as source:
-                shutil.copyfileobj(source, copy, 1 << 20)
+            size = _copy(image.fd, copy.fileno())
+            copy.truncate(pages_in(size, page_size) * page_size)
         except OSError as error:
             raise ImageError(
                 f"{image.path} cannot be copied to a temporary file in "
                 f"{tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a folder "
                 "with room for it"
             ) from error
-        copy.flush()
-        layout = () if image.pages is None else image.blocks
-        return _from_descriptor(
-            image.path, os.dup(copy.fileno()), image.page_size, layout, image.pad
+        check_length(image, size)
+        blocks = image.blocks
+        if image.pages is None:
+            known = sum(block.length for block in blocks[:-1])
+            blocks = (*blocks[:-1], replace(blocks[-1], length=size - known))
+        fd = os.dup(copy.fileno())
+        try:
+            return RawImage(
+                image.path, fd, blocks, page_size=page_size, pad=image.pad, mapped=True
+            )
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+def check_length(image: Image, size: int) -> None:
+    """``size``: all the bytes that could be read.  Raises ImageError."""
+    if not size:
+        raise ImageError(f"{image.path} is empty")
+    expected = sum(block.length for block in image.blocks)
+    if image.pages is not None and size != expected:
+        raise ImageError(
+            f"{image.path} does not have the {expected} bytes that its blocks "
+            "take; correct --block, or do not change it meanwhile"
         )
+    if size % image.page_size and not image.pad:
+        raise ImageError(not_whole(image.path, size, image.page_size))
+
+
+def _copy(source: int, target: int) -> int:
+    """Copies what can be read; its bytes."""
+    copied = 0
+    while chunk := os.read(source, 1 << 20):
+        copied += len(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+    return copied
+
+
+def _map(path: str, fd: int, size: int) -> mmap.mmap:
+    # Not as long as the file is now: a device has no length, and a file may
+    # have become shorter since it was measured.
+    try:
+        memory = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{path} cannot be mapped ({error}); give it through a pipe"
+        ) from error
+    memory.madvise(mmap.MADV_SEQUENTIAL)
+    return memory
 
 
 def _open(path: str) -> int:

@@ -30,7 +30,7 @@ RECORD_MAGIC = b"MREC"
 HEADER_MAX = 1 << 20
 END_MAX = 1 << 28
 INDEX_ENTRIES = 4096
-PAGES_MAX = 1 << 52
+IMAGE_MAX = 1 << 62
 
 PAGES, ZEROS, INDEX, END = 1, 2, 3, 4
 SKIPPABLE = 0x01
@@ -86,6 +86,8 @@ class StreamHeader:
         return data + self.packet_pages * 9 + data // 64 + 4096
 
     def pack(self) -> bytes:
+        if len(self.codec.encode(errors="replace")) > 255:
+            raise StreamError(f"the codec's name {self.codec} is too long for a stream")
         texts = b"".join(map(_pack_text, (self.codec, self.provider, self.version)))
         blocks = b"".join(map(_pack_block, self.blocks))
         size = _FIXED.size + len(texts) + _COUNT.size + len(blocks) + _CHECKSUM.size
@@ -109,12 +111,14 @@ class StreamHeader:
 
 def _pack_text(text: str) -> bytes:
     # Only for people to read: better cut than refused.
-    data = text.encode()[:255]
+    data = text.encode(errors="replace")[:255].decode(errors="ignore").encode()
     return bytes([len(data)]) + data
 
 
 def _pack_block(block: Block) -> bytes:
-    name = block.name.encode()
+    name = block.name.encode(errors="replace")
+    if len(name) > 0xFFFF:
+        raise StreamError("a RAM block's name is too long for a stream")
     length = _UNKNOWN if block.length == UNKNOWN_LENGTH else block.length
     return _BLOCK.pack(block.guest_address, length, len(name)) + name
 
@@ -209,8 +213,10 @@ def _check_header(
         raise StreamError(f"it has {channels} channels")
     if not blocks or any(b.length == UNKNOWN_LENGTH for b in blocks[:-1]):
         raise StreamError("its RAM blocks are incomplete")
-    if sum(max(b.length, 0) for b in blocks) > PAGES_MAX * page_size:
+    if sum(max(b.length, 0) for b in blocks) > IMAGE_MAX:
         raise StreamError("its RAM blocks are impossibly large")
+    if any(b.length % page_size for b in blocks[:-1]):
+        raise StreamError("a RAM block other than the last ends within a page")
 
 
 def _check_sum(data: bytes, complaint: str) -> None:
@@ -321,7 +327,8 @@ def unpack_end(body: Buffer, header: StreamHeader) -> EndRecord:
     cursor.end()
     end = EndRecord(pages, digest, PageCounts(*counts), size, blocks, lengths, indexes)
     if (
-        end.counts.total != pages
+        sum(lengths) > IMAGE_MAX
+        or end.counts.total != pages
         or len(lengths) != len(header.blocks)
         or pages != sum(pages_in(n, header.page_size) for n in lengths)
         or any(

@@ -16,6 +16,7 @@ from migcomp.stream.layout import (
     END_MAX,
     FIXED_SIZE,
     FOOTER_SIZE,
+    IMAGE_MAX,
     INDEX,
     INDEX_ENTRIES,
     PAGES,
@@ -83,6 +84,11 @@ class StreamReader:
         return self.header.pages if self.end is None else self.end.pages
 
     @property
+    def _pages_max(self) -> int:
+        known = self.header.pages
+        return IMAGE_MAX // self.header.page_size if known is None else known
+
+    @property
     def stream_bytes(self) -> int:
         """Bytes read so far."""
         return self._source.position
@@ -122,7 +128,7 @@ class StreamReader:
             raise StreamError("it is cut off")
         return unpack_record_header(data)
 
-    def _read_body(self, head: RecordHeader) -> Buffer:
+    def _read_body(self, head: RecordHeader, *, copy: bool = False) -> Buffer:
         most = {
             PAGES: self.header.body_max,
             ZEROS: 0,
@@ -133,7 +139,8 @@ class StreamReader:
             raise StreamError("a record has an impossible size")
         if head.kind != PAGES:
             return self._read_metadata(head)
-        body = self._source.view(head.body_size)
+        source = self._source
+        body = (source.read if copy else source.view)(head.body_size)
         if len(memoryview(body)) < head.body_size:
             raise StreamError("it is cut off")
         return body
@@ -163,11 +170,15 @@ class StreamReader:
             raise StreamError(
                 f"page {self._next_page} should follow, and page {head.first_page} does"
             )
+        if head.first_page + head.pages > self._pages_max:
+            raise StreamError("it has more pages than its header says")
+        if len(self._index) == INDEX_ENTRIES:
+            raise StreamError("an index is missing")
         self._next_page += head.pages
         self._index.append((head.first_page, offset))
 
     def _check_index(self, head: RecordHeader, body: Buffer, offset: int) -> None:
-        if unpack_index(body) != self._index:
+        if not self._index or unpack_index(body) != self._index:
             raise StreamError("an index does not fit the records before it")
         self._indexes.append((self._index[0][0], offset))
         self._index = []
@@ -197,12 +208,13 @@ class StreamReader:
 
         In a file it looks for records behind the damage; a pipe ends there.
         """
-        expected = 0
+        expected, packet = 0, self.header.packet_pages
         while True:
             offset = self._source.position
             try:
                 head = self._read_head()
-                body = bytes(self._read_body(head))
+                # A mapped file may shrink, and here is no guard.
+                body = self._read_body(head, copy=True)
             except StreamError:
                 if not self._resynchronise(offset + 1):
                     return
@@ -213,7 +225,9 @@ class StreamReader:
             if (
                 head.kind in (PAGES, ZEROS)
                 and in_order
-                and (head.kind == ZEROS or head.pages <= self.header.packet_pages)
+                and head.first_page + head.pages <= self._pages_max
+                and head.channel < max(self.header.channels, 1)
+                and head.pages <= (packet if head.kind == PAGES else 1 << 31)
                 and _core.xxh64(body) == head.body_checksum
             ):
                 expected = head.first_page + head.pages
@@ -227,6 +241,8 @@ class StreamReader:
         while start < self._source.size:
             self._source.position = start
             data = self._source.read(window)
+            if not data:
+                return False
             found = data.find(RECORD_MAGIC)
             while found >= 0:
                 try:

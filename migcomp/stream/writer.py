@@ -232,25 +232,26 @@ def _gathering_write(sink: BinaryIO | None) -> Callable[[list[Buffer]], None]:
     try:
         fd = sink.fileno()
     except (AttributeError, OSError):
-        return lambda parts: sink.writelines(parts)
+        return lambda parts: _write_rest(sink.write, parts, 0)
     sink.flush()
 
     def write(parts: list[Buffer]) -> None:
-        left = sum(memoryview(part).nbytes for part in parts)
-        while left:
-            done = os.writev(fd, parts)
-            left -= done
-            if left:
-                parts = _without_start(parts, done)
+        done = os.writev(fd, parts)
+        _write_rest(lambda data: os.write(fd, data), parts, done)
 
     return write
 
 
-def _without_start(parts: list[Buffer], size: int) -> list[Buffer]:
-    rest: list[Buffer] = []
+def _write_rest(
+    write: Callable[[memoryview], int], parts: list[Buffer], skip: int
+) -> None:
+    """All but the first ``skip`` bytes of ``parts``, by as many calls as it takes."""
     for part in parts:
-        view = memoryview(part)
-        if size < view.nbytes:
-            rest.append(view[size:])
-        size = max(size - view.nbytes, 0)
-    return rest
+        # Released even if writing fails: an exception keeps what its frames
+        # refer to, and a queue cannot end while a request's data is in use.
+        with memoryview(part) as whole:
+            done = min(skip, whole.nbytes)
+            skip -= done
+            while done < whole.nbytes:
+                with whole[done:] as rest:
+                    done += write(rest)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""PageRequest: what it does, and what it refuses."""
+
+from __future__ import annotations
+
+import array
+import os
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migcomp import _core
+from migcomp.errors import PageError
+from tests.core_tools import PAGE, a_map, a_queue, noise, text
+
+ZERO, SAME, DEDUPLICATED, NORMAL, COMPRESSED = range(5)
+WHOLE, CLASSIFY, COMPRESS = range(3)
+
+
+@pytest.fixture
+def packing() -> Iterator[_core.PageRequest]:
+    """A reserved request of a compressing queue."""
+    with a_queue() as queue:
+        yield queue.get_request()
+
+
+@pytest.fixture
+def unpacking() -> Iterator[_core.PageRequest]:
+    with a_queue(kind=_core.decompressor) as queue:
+        yield queue.get_request()
+
+
+def compressed(content: bytes, codec: str = "zlib") -> tuple[bytes, int]:
+    """The body of the record, and its checksum."""
+    pages = len(content) // PAGE
+    with a_queue(codec) as queue:
+        request = queue.get_request()
+        request.load(a_map(content), 0, pages, WHOLE, 0)
+        queue.submit_request(request)
+        queue.collect_request()
+        body = request.classes + request.details + bytes(memoryview(request))
+    return body, _core.xxh64(body)
+
+
+def test_a_request_classifies_and_compresses() -> None:
+    content = bytes(PAGE) + b"12345678" * 512 + noise(1) + text(1)
+    with a_queue() as queue:
+        request = queue.get_request()
+        request.load(a_map(content), 0, 4, WHOLE, 0, b"\0\0\0\0")
+        queue.submit_request(request)
+        assert queue.collect_request() is request
+        assert list(request.classes) == [ZERO, SAME, NORMAL, COMPRESSED]
+        assert request.counts == (1, 1, 0, 1, 1)
+        assert (request.first_page, request.pages) == (0, 4)
+        pattern, size = struct.unpack("<8sH", request.details)
+        assert pattern == b"12345678"
+        assert request.data_size == PAGE + size == len(memoryview(request))
+        assert memoryview(request)[:PAGE] == noise(1)
+        hashes = [_core.xxh64(content[i : i + PAGE]) for i in range(0, 4 * PAGE, PAGE)]
+        assert list(struct.unpack("<4Q", request.hashes)) == hashes
+        assert request.elapsed_ns > 0
+
+
+def test_holes_are_not_read() -> None:
+    with a_queue() as queue:
+        request = queue.get_request()
+        request.load(a_map(noise(3)), 0, 3, WHOLE, 0, b"\1\0\1")
+        queue.submit_request(request)
+        queue.collect_request()
+        assert list(request.classes) == [ZERO, NORMAL, ZERO]
+
+
+def test_everything_belongs_to_whoever_holds_the_request() -> None:
+    """Nothing of a request can be touched unless it is reserved."""
+    queue = a_queue(kind=_core.decompressor)
+    request = queue.get_request()
+    packing = a_queue()
+    other = packing.get_request()
+
+    def uses() -> Iterator[tuple[_core.PageRequest, Any]]:
+        for name in ("classes", "hashes", "details", "counts", "first_page", "pages"):
+            yield request, lambda name=name: getattr(request, name)
+        yield request, lambda: request.data_size
+        yield request, lambda: request.elapsed_ns
+        yield request, lambda: request.stage
+        yield request, lambda: memoryview(request)
+        yield request, lambda: request.load_record(b"", 0, 1, 0, 0, False)
+        yield request, lambda: request.write_pages(1, 0)
+        yield request, lambda: request.restore_deduplicated(1)
+        yield other, lambda: other.load(a_map(noise(1)), 0, 1, WHOLE, 0)
+        yield other, lambda: other.read(0, 0, 1, 0)
+        yield other, lambda: setattr(other, "stage", WHOLE)
+        yield other, lambda: _core.DedupTable().resolve(other, a_map(noise(1)))
+
+    queue.release_request(request)
+    packing.release_request(other)
+    for _, use in uses():
+        with pytest.raises(ValueError, match="released"):
+            use()
+    queue.destroy()
+    packing.destroy()
+    for _, use in uses():
+        with pytest.raises(ValueError, match="destroyed"):
+            use()
+
+
+def test_a_submitted_request_is_the_workers() -> None:
+    with a_queue() as queue:
+        request = queue.get_request()
+        request.load(a_map(noise(1)), 0, 1, WHOLE, 0)
+        queue.submit_request(request)
+        with pytest.raises(ValueError, match="submitted"):
+            request.load(a_map(noise(1)), 0, 1, WHOLE, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((0, 0, WHOLE, 0), "1 to 8 pages"),
+        ((0, 9, WHOLE, 0), "1 to 8 pages"),
+        ((0, 2**32 + 1, WHOLE, 0), "out of range"),
+        ((0, 5, WHOLE, 0), "not in the map"),
+        ((4, 1, WHOLE, 0), "not in the map"),
+        ((2**64 - 1, 2, WHOLE, 0), "not in the map"),
+        ((2**64, 1, WHOLE, 0), "out of range"),
+        ((-1, 1, WHOLE, 0), "out of range"),
+        ((0, 1, 3, 0), "stage"),
+        ((0, 1, -1, 0), "out of range"),
+        ((0, 1, WHOLE, 1), "channel must be 0 to 0"),
+        ((0, 2, WHOLE, 0, b"\0"), "byte for each page"),
+        ((0, 2, WHOLE, 0, b"\0" * 3), "byte for each page"),
+    ],
+)
+def test_loads_that_do_not_fit(
+    packing: _core.PageRequest, arguments: Any, problem: str
+) -> None:
+    page_map = a_map(noise(4))
+    packing.load(page_map, 0, 4, WHOLE, 0)
+    with pytest.raises(ValueError, match=problem):
+        packing.load(page_map, *arguments)
+
+
+def test_a_request_whose_load_failed_is_empty() -> None:
+    with a_queue() as queue:
+        request = queue.get_request()
+        with pytest.raises(ValueError, match="not in the map"):
+            request.load(a_map(noise(4)), 3, 4, WHOLE, 0)
+        queue.submit_request(request)
+        assert queue.collect_request().counts == (0, 0, 0, 0, 0)
+
+
+def test_page_sizes_of_map_and_handler_must_agree(packing: _core.PageRequest) -> None:
+    wide = _core.PageMap(bytes(65536), [(0, 1, 0)], 65536, False)
+    with pytest.raises(ValueError, match="65536 bytes, the handler's 4096"):
+        packing.load(wide, 0, 1, WHOLE, 0)
+    packing.load(a_map(noise(4)), 0, 4, WHOLE, 0)
+    with pytest.raises(ValueError, match="65536 bytes, the handler's 4096"):
+        _core.DedupTable().resolve(packing, wide)
+
+
+def test_each_kind_of_request_has_its_own_methods(
+    packing: _core.PageRequest, unpacking: _core.PageRequest
+) -> None:
+    """A record shorter than its pages would be read beyond its end."""
+    with pytest.raises(ValueError, match="not for requests that compress"):
+        packing.load_record(b"short", 0, 8, 0, 0, False)
+    with pytest.raises(ValueError, match="not for requests that compress"):
+        packing.write_pages(1, 0)
+    with pytest.raises(ValueError, match="not for requests that decompress"):
+        unpacking.load(a_map(noise(1)), 0, 1, WHOLE, 0)
+    with pytest.raises(ValueError, match="not for requests that decompress"):
+        unpacking.read(0, 0, 1, 0)
+
+
+def test_stages(packing: _core.PageRequest) -> None:
+    packing.stage = COMPRESS
+    for stage in (3, -1, 2**32):
+        with pytest.raises(ValueError, match=r"stage|out of range"):
+            packing.stage = stage
+    with pytest.raises(TypeError):
+        packing.stage = None  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="stage"):
+        del packing.stage
+    assert packing.stage == COMPRESS
+
+
+def test_numbers_that_run_code_cannot_pull_the_request_away() -> None:
+    queue = a_queue(kind=_core.decompressor)
+    request = queue.get_request()
+
+    class Destroyer:
+        def __index__(self) -> int:
+            queue.destroy()
+            return 1
+
+        fileno = __index__
+
+    with pytest.raises(ValueError, match="destroyed"):
+        request.restore_deduplicated(Destroyer())
+    queue = a_queue(kind=_core.decompressor)
+    request = queue.get_request()
+    with pytest.raises(ValueError, match="destroyed"):
+        request.write_pages(Destroyer(), 0)
+    queue = a_queue()
+    request = queue.get_request()
+    with pytest.raises(ValueError, match="destroyed"):
+        request.stage = Destroyer()
+
+
+def test_reading_from_a_file(packing: _core.PageRequest, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(noise(3)[: 2 * PAGE + 10])
+    with path.open("rb") as file:
+        assert packing.read(file.fileno(), 7, 8, 0) == 2 * PAGE + 10
+        assert (packing.first_page, packing.pages) == (7, 3)
+        assert packing.read(file.fileno(), 10, 8, 0) == 0
+        assert packing.pages == 0
+    with pytest.raises(OSError, match="descriptor"):
+        packing.read(2**20, 0, 1, 0)
+
+
+# --- Records ---
+
+
+@pytest.mark.parametrize("codec", ["none", "zlib", "lz4", "zstd"])
+def test_records_come_back(codec: str, tmp_path: Path) -> None:
+    content = text(2) + bytes(PAGE) + noise(2) + b"abcdefgh" * 512
+    body, checksum = compressed(content, codec)
+    path = tmp_path / "image"
+    with (
+        path.open("wb") as file,
+        a_queue(codec, kind=_core.decompressor, fill_zeros=True) as queue,
+    ):
+        request = queue.get_request()
+        request.load_record(array.array("B", body), 0, 6, 0, checksum, False)
+        queue.submit_request(request)
+        queue.collect_request()
+        assert bytes(memoryview(request)) == content
+        request.write_pages(file.fileno(), 0)
+        with pytest.raises(OSError, match="descriptor"):
+            request.write_pages(file.fileno() + 1000, 0)
+        with pytest.raises(OSError, match="argument"):
+            request.write_pages(file.fileno(), -PAGE)
+    assert path.read_bytes() == content
+
+
+def test_every_broken_record_is_an_error() -> None:
+    content = text(1) + b"abcdefgh" * 512 + noise(1) + bytes(PAGE)
+    body, _ = compressed(content)
+    broken = [body[:size] for size in range(0, len(body), 97)]
+    broken += [bytes([5]) + body[1:], body + b"!", b"\2" * 4 + bytes(32)]
+    broken += [random.Random(seed).randbytes(1 + seed * 50) for seed in range(50)]
+    for record in broken:
+        queue = a_queue(kind=_core.decompressor)
+        request = queue.get_request()
+        request.load_record(record, 0, 4, 0, _core.xxh64(record), False)
+        queue.submit_request(request)
+        with pytest.raises(PageError) as raised:
+            queue.collect_request()
+        assert 0 <= raised.value.page < 4
+        queue.destroy()
+
+
+def test_a_wrong_checksum_is_the_inputs_fault() -> None:
+    body, checksum = compressed(text(1))
+    queue = a_queue(kind=_core.decompressor)
+    request = queue.get_request()
+    request.load_record(body, 9, 1, 0, checksum ^ 1, False)
+    queue.submit_request(request)
+    with pytest.raises(PageError, match="page 9: the record's checksum") as raised:
+        queue.destroy()
+    assert raised.value.of_input
+
+
+def test_stale_results_are_gone_after_a_load(tmp_path: Path) -> None:
+    """Deduplication that belongs to other pages is not looked at."""
+    body = bytes([DEDUPLICATED]) + struct.pack("<Q", 900)
+    null = Path(os.devnull).open("rb")  # noqa: SIM115
+    with null, a_queue(kind=_core.decompressor) as queue:
+        request = queue.get_request()
+        request.load_record(body, 1000, 1, 0, _core.xxh64(body), False)
+        queue.submit_request(request)
+        queue.collect_request()
+        assert request.counts == (0, 0, 1, 0, 0)
+        with pytest.raises(OSError, match="No data"):
+            request.restore_deduplicated(null.fileno())
+        request.load_record(body, 0, 1, 0, _core.xxh64(body), False)
+        request.restore_deduplicated(null.fileno())
+        assert request.counts == (0, 0, 0, 0, 0)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Raw images: holes, blocks, pipes, and files that are none."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from io import FileIO
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migcomp.errors import ImageError
+from migcomp.images import raw
+from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH
+from migcomp.images.raw import RawImage, open_image, spool
+from migcomp.results import Block
+from tests.conftest import PAGE, make_pages, memory_file
+
+FS_BLOCK = os.sysconf("SC_PAGE_SIZE")
+
+
+def sparse(path: str, size: int, data: set[int]) -> None:
+    """``data``: the blocks of the file system that are not holes."""
+    os.truncate(path, size)
+    with FileIO(path, "rb+") as file:
+        for block in data:
+            file.seek(block * FS_BLOCK)
+            file.write(b"d" * min(FS_BLOCK, size - block * FS_BLOCK))
+
+
+def pages_of(image: RawImage, block: int) -> list[tuple[int, bool]]:
+    """Each page and whether it is a hole, in the order given."""
+    return [
+        (page, run.hole)
+        for run in image.runs(block)
+        for page in range(run.first_page, run.first_page + run.pages)
+    ]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(PAGE_SIZES),
+    st.integers(1, 8),
+    st.sets(st.integers(0, 127)),
+    st.lists(st.integers(1, 7), max_size=3),
+)
+def test_a_page_is_a_hole_only_if_all_of_it_is(
+    page_size: int, pages: int, data: set[int], cuts: list[int]
+) -> None:
+    size = pages * page_size
+    data = {block for block in data if block * FS_BLOCK < size}
+    bounds = sorted({0, pages, *(cut for cut in cuts if cut < pages)})
+    layout = [Block(f"b{a}", (b - a) * page_size, 0) for a, b in pairwise(bounds)]
+    with memory_file() as path:
+        sparse(path, size, data)
+        with open_image(path, page_size=page_size, layout=layout) as image:
+            blocks = [pages_of(image, block) for block in range(len(layout))]
+    with_data = {block * FS_BLOCK // page_size for block in data}
+    found = [page for block in blocks for page in block]
+    assert found == [(page, page not in with_data) for page in range(pages)]
+    assert [len(block) for block in blocks] == [
+        block.length // page_size for block in layout
+    ]
+
+
+def test_runs_are_as_long_as_they_can_be() -> None:
+    with memory_file() as path:
+        sparse(path, 100 * PAGE, {5, 6, 7, 99})
+        with open_image(path) as image:
+            runs = [(run.first_page, run.pages, run.hole) for run in image.runs(0)]
+    assert runs == [(0, 5, True), (5, 3, False), (8, 91, True), (99, 1, False)]
+
+
+@pytest.mark.parametrize("tail", [1, PAGE - 1])
+def test_holes_of_a_spooled_image_with_an_odd_end(tail: int) -> None:
+    data = make_pages("rows", "zero", "zero", "rows", "rows")[: 4 * PAGE + tail]
+    with (
+        memory_file(data) as path,
+        open_image(path, pad=True) as image,
+        spool(image) as copy,
+    ):
+        assert image.page_map is None
+        assert copy.page_map is not None
+        assert copy.blocks == image.blocks
+        assert [page for page, _ in pages_of(copy, 0)] == [0, 1, 2, 3, 4]
+
+
+# --- What is no image -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 2048, 4095, 12288, 131072])
+def test_page_sizes(page_size: int) -> None:
+    with (
+        memory_file(bytes(PAGE)) as path,
+        pytest.raises(ImageError, match=r"is none of 4.* KiB, .*, 64.* KiB"),
+    ):
+        open_image(path, page_size=page_size)
+
+
+def test_sizes_that_fit_no_page() -> None:
+    with memory_file(bytes(PAGE + 1)) as path:
+        with pytest.raises(ImageError, match=r"4097 bytes, .* or --pad to fill up"):
+            open_image(path)
+        with open_image(path, pad=True) as image:
+            assert image.pages == 2
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a directory; name the image file"):
+        open_image(str(tmp_path))
+    with pytest.raises(ImageError, match="cannot be opened: No such file"):
+        open_image(str(tmp_path / "absent"))
+    with memory_file() as path, pytest.raises(ImageError, match="is empty"):
+        open_image(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(bytes(PAGE))
+    path.chmod(0)
+    with pytest.raises(ImageError, match="cannot be opened: Permission denied"):
+        open_image(str(path))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [
+        ((PAGE, PAGE), "its blocks take 8192; correct --block"),
+        ((3 * PAGE, -PAGE), "no positive multiple"),
+        ((2 * PAGE + 5, PAGE - 5), "no positive multiple"),
+        ((0, 3 * PAGE), "no positive multiple"),
+    ],
+)
+def test_blocks_that_do_not_fit(lengths: tuple[int, ...], sentence: str) -> None:
+    layout = [Block(f"b{i}", length, 0) for i, length in enumerate(lengths)]
+    with (
+        memory_file(bytes(3 * PAGE)) as path,
+        pytest.raises(ImageError, match=sentence),
+    ):
+        open_image(path, layout=layout)
+
+
+def test_blocks_of_one_name() -> None:
+    layout = [Block("ram", PAGE, 0)] * 2
+    with (
+        memory_file(bytes(2 * PAGE)) as path,
+        pytest.raises(ImageError, match="the same name"),
+    ):
+        open_image(path, layout=layout)
+
+
+# --- Files that cannot be mapped ---------------------------------------------------
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    """Fails when a file stays open."""
+    # The listing itself takes a number, which is the same both times.
+    before = set(Path("/proc/self/fd").iterdir())
+    yield
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.usefixtures("open_files")
+def test_a_file_that_shrinks_before_it_is_mapped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with memory_file(bytes(4 * PAGE)) as path:
+        monkeypatch.setattr(raw, "_size", lambda fd: 8 * PAGE)
+        with pytest.raises(ImageError, match="cannot be mapped"):
+            open_image(path)
+
+
+def test_a_device_has_no_length_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mmap() finds out the length of files only: it must be told."""
+    lengths = []
+    real = mmap.mmap
+
+    def spy(fd: int, length: int, *, access: int) -> mmap.mmap:
+        lengths.append(length)
+        return real(fd, length, access=access)
+
+    monkeypatch.setattr("mmap.mmap", spy)
+    with memory_file(bytes(4 * PAGE)) as path, open_image(path) as image:
+        assert image.page_map is not None
+    assert lengths == [4 * PAGE]
+
+
+# --- Pipes --------------------------------------------------------------------------
+
+
+def piped(data: bytes) -> str:
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    return f"/proc/self/fd/{reading}"
+
+
+def test_a_pipe_has_no_length() -> None:
+    path = piped(bytes(PAGE))
+    with open_image(path) as image:
+        assert (image.pages, image.page_map) == (None, None)
+        assert image.blocks[0].length == UNKNOWN_LENGTH
+    os.close(int(path.rpartition("/")[2]))
+
+
+@pytest.mark.parametrize(
+    ("size", "pad", "layout", "sentence"),
+    [
+        (0, False, (), "is empty"),
+        (PAGE + 1, False, (), "4097 bytes, which is no multiple"),
+        (PAGE, False, (2 * PAGE,), "the 8192 bytes that its blocks take"),
+        (3 * PAGE, False, (2 * PAGE,), "the 8192 bytes that its blocks take"),
+        (2 * PAGE + 1, True, (2 * PAGE,), "the 8192 bytes that its blocks take"),
+    ],
+)
+@pytest.mark.parametrize("dedup", [False, True])
+def test_pipes_that_bring_something_else(
+    size: int, pad: bool, layout: tuple[int, ...], sentence: str, dedup: bool
+) -> None:
+    from migcomp.pipeline import Choice, compress
+
+    path = piped(b"\1" * size)
+    blocks = [Block("ram", length, 0) for length in layout]
+    with (
+        open_image(path, pad=pad, layout=blocks) as image,
+        pytest.raises(ImageError, match=sentence),
+    ):
+        compress(image, None, Choice(dedup=dedup))
+    os.close(int(path.rpartition("/")[2]))
+
+
+@pytest.mark.usefixtures("open_files")
+def test_a_spooled_pipe_can_be_mapped() -> None:
+    data = make_pages("rows", "zero", "noise")
+    path = piped(data)
+    with open_image(path) as image, spool(image) as copy:
+        assert copy.page_map is not None
+        assert copy.pages == 3
+        assert os.pread(copy.fd, len(data), 0) == data
+        assert stat.S_ISREG(os.fstat(copy.fd).st_mode)
+    os.close(int(path.rpartition("/")[2]))
+
+
+@pytest.mark.usefixtures("open_files")
+def test_spooled_standard_input_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = piped(make_pages("rows"))
+    before, reading = os.dup(0), int(path.rpartition("/")[2])
+    os.dup2(reading, 0)
+    os.close(reading)
+    try:
+        with open_image("-") as image, spool(image) as copy:
+            assert copy.path == "-"
+        assert os.fstat(0)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_no_room_for_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: object) -> int:
+        raise OSError(28, os.strerror(28))
+
+    path = piped(make_pages("rows"))
+    with open_image(path) as image:
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(ImageError, match=r"No space left.*; set TMPDIR") as caught:
+            spool(image)
+        monkeypatch.undo()
+    assert tempfile.gettempdir() in str(caught.value)
+    os.close(int(path.rpartition("/")[2]))

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Restoring to anything that can be written, and comparing with an image."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from functools import cache
+from io import BytesIO, FileIO, RawIOBase
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+
+from migcomp._core import xxh64
+from migcomp.codecs import GROUPINGS
+from migcomp.errors import CodecUnavailable, Mismatch, StreamError, WorkerError
+from migcomp.images.raw import open_image
+from migcomp.outputs import OutputFile
+from migcomp.pipeline import Choice, compress
+from migcomp.restore import restore, verify
+from migcomp.results import Block
+from migcomp.stream.reader import StreamReader, open_stream
+from tests.conftest import (
+    KINDS,
+    PAGE,
+    REPOSITORY,
+    Rec,
+    compressed,
+    dissect,
+    make_pages,
+    memory_file,
+    restored,
+)
+
+PACKET = 2
+DATA = make_pages("spot", "zero", ("spot", 1), "same", *["zero"] * 4, "spot", "same")
+DATA += make_pages(("spot", 2), ("spot", 3), ("spot", 1), "zero", ("spot", 4))
+COUNT = len(DATA) // PAGE
+LAYOUT = (Block("low", 7 * PAGE, 0), Block("high", (COUNT - 7) * PAGE, 1 << 32))
+
+
+@cache
+def sound(grouping: str = "packet", dedup: bool = False) -> bytes:
+    choice = Choice(
+        grouping=grouping, packet_pages=PACKET, channels=2, dedup=dedup, threads=1
+    )
+    return compressed(DATA, choice, layout=LAYOUT)[0]
+
+
+def page_of(image: bytes, page: int) -> bytes:
+    return image[page * PAGE : (page + 1) * PAGE]
+
+
+def pages_of(rec: Rec) -> set[int]:
+    return set(range(rec.first_page, rec.first_page + rec.pages))
+
+
+def originals(rec: Rec, grouping: str) -> dict[int, int]:
+    """Deduplicated page -> the page it equals."""
+    found, at = {}, rec.pages
+    for i, kind in enumerate(rec.body[: rec.pages]):
+        if kind == 2:
+            value = int.from_bytes(rec.body[at : at + 8], "little")
+            found[rec.first_page + i] = value
+        at += 8 if kind in (1, 2) else 2 if (kind, grouping) == (4, "page") else 0
+    return found
+
+
+def check_saved(image: bytes, missing: set[int]) -> None:
+    """What is not missing is right, and what is missing is zero."""
+    assert len(image) == len(DATA)
+    for page in range(COUNT):
+        expected = bytes(PAGE) if page in missing else page_of(DATA, page)
+        assert page_of(image, page) == expected, page
+
+
+# --- Targets ------------------------------------------------------------------------
+
+
+def test_zero_pages_become_holes(tmp_path: Path) -> None:
+    data = bytes(8 << 20) + make_pages("noise") + bytes(8 << 20)
+    stream, _ = compressed(data, Choice())
+    path = tmp_path / "image"
+    with (
+        memory_file(stream) as source,
+        open_stream(source) as reader,
+        OutputFile(str(path)) as file,
+    ):
+        restore(reader, file)
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 <= 1 << 20
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize("dedup", [False, True])
+def test_any_number_of_threads(grouping: str, dedup: bool) -> None:
+    for threads, requests in ((1, 1), (2, 4), (5, 1), (3, 8)):
+        image = restored(
+            sound(grouping, dedup), threads=threads, requests_per_thread=requests
+        )
+        assert image == DATA
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize("dedup", [False, True])
+def test_from_a_pipe_to_a_pipe(grouping: str, dedup: bool) -> None:
+    ends = [os.pipe(), os.pipe()]
+    stream = sound(grouping, dedup)
+
+    def send() -> None:
+        for at in range(0, len(stream), 77):
+            os.write(ends[0][1], stream[at : at + 77])
+        os.close(ends[0][1])
+
+    received: list[bytes] = []
+
+    def receive() -> None:
+        with FileIO(ends[1][0]) as file:
+            received.append(file.readall())
+
+    threads = [threading.Thread(target=work) for work in (send, receive)]
+    for thread in threads:
+        thread.start()
+    with (
+        open_stream(f"/proc/self/fd/{ends[0][0]}") as reader,
+        FileIO(ends[1][1], "w") as target,
+    ):
+        result, _ = restore(reader, target)
+    for thread in threads:
+        thread.join()
+    os.close(ends[0][0])
+    assert received == [DATA]
+    assert result.stream_bytes == len(stream)
+
+
+@pytest.mark.parametrize("tail", [1, 100, PAGE - 1])
+@pytest.mark.parametrize("last", ["zero", "noise", "spot"])
+def test_a_padded_end_is_cut_off_again(tail: int, last: str) -> None:
+    data = make_pages("text", "zero", last)[: 2 * PAGE + tail]
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    sink = BytesIO()
+    with open_image(f"/proc/self/fd/{reading}", pad=True) as image:
+        compress(image, sink, Choice(packet_pages=2))
+    os.close(reading)
+    assert restored(sink.getvalue()) == data
+    with memory_file(sink.getvalue()) as path, open_stream(path) as reader:
+        target = BytesIO()
+        restore(reader, target)
+    assert target.getvalue() == data
+
+
+class Sink(RawIOBase):
+    """Takes ``step`` bytes at a time, and fails after ``room``."""
+
+    def __init__(self, step: int, room: int = 1 << 62) -> None:
+        self.data = bytearray()
+        self.step, self.room = step, room
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        if len(self.data) >= self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = bytes(cast(bytes, data))[: self.step]
+        self.data += part
+        return len(part)
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_target_that_takes_little_at_a_time(dedup: bool) -> None:
+    with memory_file(sound(dedup=dedup)) as path, open_stream(path) as reader:
+        sink = Sink(999)
+        restore(reader, cast(BinaryIO, sink))
+    assert sink.data == DATA
+
+
+@pytest.mark.parametrize("room", [0, 5000, 20000])
+def test_a_full_target(room: int) -> None:
+    with memory_file(sound()) as path, open_stream(path) as reader:
+        sink = Sink(999, room)
+        with pytest.raises(OSError, match="No space left") as caught:
+            restore(reader, cast(BinaryIO, sink))
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_closed_pipe() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        memory_file(sound()) as path,
+        open_stream(path) as reader,
+        FileIO(writing, "w") as target,
+        pytest.raises(BrokenPipeError),
+    ):
+        restore(reader, target)
+
+
+# --- Verifying ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_another_image(dedup: bool) -> None:
+    def check(data: bytes, page_size: int = PAGE) -> None:
+        with (
+            memory_file(sound(dedup=dedup)) as path,
+            memory_file(data) as original,
+            open_stream(path) as reader,
+            open_image(original, page_size=page_size) as image,
+        ):
+            verify(reader, image)
+
+    check(DATA)
+    for page in range(COUNT):
+        changed = bytearray(DATA)
+        changed[page * PAGE + 7] ^= 1
+        with pytest.raises(Mismatch, match=f"in page {page}$"):
+            check(bytes(changed))
+    with pytest.raises(Mismatch, match="in page 14"):
+        check(DATA[:-PAGE])
+    with pytest.raises(Mismatch, match=f"and .* has {len(DATA) + PAGE}"):
+        check(DATA + bytes(PAGE))
+    with pytest.raises(Mismatch, match="with the same page size"):
+        check(DATA + bytes(PAGE), page_size=8192)
+
+
+# --- Handlers, and files that shrink --------------------------------------------------
+
+
+def test_a_handler_is_named_by_the_user_only() -> None:
+    handler = "tests.cli.codec_of_ours:Codec"
+    stream, _ = compressed(DATA, Choice(handler=handler))
+    for other in ("", "tests.cli.codec_of_ours:Broken"):
+        with pytest.raises(CodecUnavailable, match=f"if you trust it.*{handler}"):
+            restored(stream, handler=other)
+    assert restored(stream, handler=handler) == DATA
+
+
+class Half:
+    """Gives back half of what it should."""
+
+    def __init__(self, level: int) -> None: ...
+
+    def compress(self, pages: memoryview) -> bytes:
+        return bytes(pages[:7])
+
+    def decompress(self, data: memoryview, size: int) -> bytes:
+        return bytes(size // 2)
+
+
+def test_a_handler_that_gives_too_little() -> None:
+    handler = f"{__name__}:Half"
+    stream, _ = compressed(make_pages("spot"), Choice(handler=handler))
+    with pytest.raises(WorkerError, match=r"page 0: 2048 bytes where 4096 were"):
+        restored(stream, handler=handler)
+
+
+SHRINKING = """
+import os, sys
+from migcomp import _core
+from migcomp.codecs import open_codec
+from migcomp.errors import PageError, StreamError
+from migcomp.restore import restore
+from migcomp.stream.reader import open_stream
+from migcomp.workqueue import ThreadedWorkqueue
+
+path, cut, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+with open_stream(path) as reader, open(path + ".out", "wb+", buffering=0) as target:
+    if mode == "worker":
+        record = next(reader.records())
+        os.truncate(path, cut)
+        handler = _core.decompressor(
+            open_codec("none").library, grouping=1, page_size=4096, pages_max=64
+        )
+        with ThreadedWorkqueue("shrink", 1, 1, handler=handler) as queue:
+            request = queue.get_request()
+            head = record.head
+            request.load_record(
+                record.body, 0, head.pages, 0, head.body_checksum, record.mapped
+            )
+            queue.submit_request(request)
+            try:
+                queue.collect_request()
+            except PageError as error:
+                print(error.of_input, error.reason)
+    else:
+        read_head = reader._read_head
+
+        def read_and_cut():
+            head = read_head()
+            os.truncate(path, cut)
+            return head
+
+        reader._read_head = read_and_cut
+        try:
+            restore(reader, target, salvage=mode == "salvage", threads=1)
+            print("saved")
+        except StreamError as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        ("worker", "True the stream became shorter while it was read"),
+        ("strict", "s.migc: it is cut off"),
+        ("salvage", "saved"),
+    ],
+)
+def test_a_stream_that_shrinks(tmp_path: Path, mode: str, sentence: str) -> None:
+    """In a process of its own, which would not survive a mistake."""
+    path = tmp_path / "s.migc"
+    stream, _ = compressed(make_pages(*KINDS * 20), Choice("none", packet_pages=64))
+    path.write_bytes(stream)
+    cut = dissect(stream).data[0].offset + 40
+    done = subprocess.run(
+        [sys.executable, "-c", SHRINKING, path, str(cut), mode],
+        capture_output=True,
+        cwd=REPOSITORY,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sentence in done.stdout
+
+
+def test_a_reader_says_how_far_it_came() -> None:
+    stream = bytearray(sound())
+    hit = dissect(bytes(stream)).data[2]
+    stream[hit.offset + 3] ^= 1
+    with memory_file(bytes(stream)) as path, open_stream(path) as reader:
+        assert isinstance(reader, StreamReader)
+        where = rf"at byte {hit.offset}, after page {hit.first_page} of {COUNT}"
+        with pytest.raises(StreamError, match=where):
+            verify(reader)
+
+
+def test_xxh64_is_xxh64() -> None:
+    # Of the specification's test vectors, and one of each way through the code.
+    assert xxh64(b"") == 0xEF46DB3751D8E999
+    assert xxh64(b"a") == 0xD24EC4F1A98C6E5B
+    assert xxh64(b"abc") == 0x44BC2CF5AD770999
+    long = b"Nobody inspects the spammish repetition"
+    assert xxh64(long) == 0xFBCEA83C8A378BF1
