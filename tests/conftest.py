@@ -8,9 +8,11 @@ the two can only agree by both being right, or by the document being wrong.
 from __future__ import annotations
 
 import os
+import resource
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from migcomp.results import PageCounts, RunResult
 from migcomp.stream.reader import open_stream
 
 PAGE = 4096
+MEMORY = 128 << 20  # that reading a small stream may take at most
 REPOSITORY = Path(__file__).parents[1]
 REQUIRE_SHARED = "MIGCOMP_REQUIRE_SHARED"
 
@@ -114,6 +117,34 @@ def salvaged(
         _, missing = restore(reader, file, salvage=salvage, **(ONE_OF_EACH | options))
         file.seek(0)
         return file.read(), {page for pages in missing for page in pages}
+
+
+def threads_now() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def await_threads(count: int) -> None:
+    """Fails unless there are as many before long: who was joined may linger."""
+    for _ in range(500):
+        if threads_now() == count:
+            return
+        time.sleep(0.01)
+    assert threads_now() == count
+
+
+def salvage_unread(stream: bytes) -> tuple[int, int, list[range]]:
+    """The file's length, the result's, and what is missing.
+
+    The file may be sparse and of any length: it must not be read.
+    """
+    with (
+        memory_file(stream) as path,
+        memory_file() as target,
+        open_stream(path) as reader,
+        FileIO(target, "rb+") as file,
+    ):
+        result, missing = restore(reader, file, salvage=True, **ONE_OF_EACH)
+        return os.fstat(file.fileno()).st_size, result.image_bytes, missing
 
 
 # --- Streams taken apart and put together --------------------------------------------
@@ -339,6 +370,17 @@ def _decode_pages(
             image += payload[:size]
             payload = payload[size:]
     assert not payload
+
+
+@pytest.fixture
+def bounded_memory() -> Iterator[None]:
+    """What takes more memory than any small stream may need fails."""
+    status = Path("/proc/self/status").read_text()
+    used = int(status.partition("VmData:")[2].split()[0]) << 10
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 # --- Captured guests -----------------------------------------------------------------

@@ -31,6 +31,7 @@
 #include "python/page_request.h"
 #include "python/dedup.h"
 #include "python/queue.h"
+#include "python/queue_wait.h"
 #include "python/queue_methods.h"
 #include "python/queue_type.h"
 

@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import termios
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ import pytest
 from migcomp.cli import progress as progress_module
 from migcomp.cli.progress import progress
 from tests.cli.conftest import COMMAND, command, environment
+from tests.conftest import make_pages
 
 
 def on_terminal(*arguments: str | Path, columns: int = 80, **changes: str) -> str:
@@ -146,8 +148,19 @@ def test_quiet(terminal: Terminal) -> None:
 
 
 def test_long_work_on_a_terminal(tmp_path: Path) -> None:
-    image = tmp_path / "guest.raw"
-    command("sample", "--size", "8MiB", "-o", image)
-    shown = plain(on_terminal("run", image, "-t", "1", "-l", "19"))
+    data = make_pages("spot") * (8 << 8)
+    pipe = tmp_path / "guest.pipe"
+    os.mkfifo(pipe)
+
+    def feed() -> None:
+        with pipe.open("wb") as file:
+            file.write(data[: len(data) // 2])
+            time.sleep(1.2)  # longer than what shows no progress
+            file.write(data[len(data) // 2 :])
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    shown = plain(on_terminal("run", pipe))
+    feeder.join()
     assert re.search(r"compressing .* pages, [\d.]+ MB/s, stream ", shown)
     assert "8.00 MiB compressed to" in shown

@@ -7,33 +7,26 @@ image that was compressed, within memory that is known beforehand.
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from io import FileIO
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 import pytest
-import zstandard
 
 from migcomp.codecs import GROUPINGS, open_codec
-from migcomp.errors import CodecUnavailable, MigcompError, StreamError
+from migcomp.errors import CodecUnavailable, StreamError
 from migcomp.pipeline import Choice
-from migcomp.restore import restore
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
     END,
-    HEADER,
     INDEX,
-    ONE_OF_EACH,
     PAGE,
     PAGES,
     ZEROS,
@@ -44,26 +37,16 @@ from tests.conftest import (
     make_pages,
     memory_file,
     restored,
+    salvage_unread,
     salvaged,
     sealed,
 )
 
-MIB = 1 << 20
-MEMORY = 128 * MIB
+pytestmark = pytest.mark.usefixtures("bounded_memory")
+
 DATA = make_pages("spot", "zero", ("spot", 1), "same", "spot", *["zero"] * 5, "spot")
 LAYOUT = (Block("low", 6 * PAGE, 0), Block("high", 5 * PAGE, 1 << 32))
 REFUSALS = (StreamError, CodecUnavailable)
-
-
-@pytest.fixture(autouse=True)
-def bounded_memory() -> Iterator[None]:
-    """What takes more memory than any small stream may need fails."""
-    status = Path("/proc/self/status").read_text()
-    used = int(status.partition("VmData:")[2].split()[0]) << 10
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @pytest.fixture(autouse=True)
@@ -93,21 +76,6 @@ def check(stream: bytes) -> bool:
         return True
     assert image == DATA
     return False
-
-
-def salvage_unread(stream: bytes) -> tuple[int, int, list[range]]:
-    """The file's length, the result's, and what is missing.
-
-    The file may be sparse and of any length: it must not be read.
-    """
-    with (
-        memory_file(stream) as path,
-        memory_file() as target,
-        open_stream(path) as reader,
-        FileIO(target, "rb+") as file,
-    ):
-        result, missing = restore(reader, file, salvage=True, **ONE_OF_EACH)
-        return os.fstat(file.fileno()).st_size, result.image_bytes, missing
 
 
 def check_salvage(stream: bytes) -> None:
@@ -244,6 +212,19 @@ def test_records_in_another_order(grouping: str) -> None:
                 check_salvage(pack(whole))
 
 
+def test_what_is_wrong_is_said() -> None:
+    whole = parts()
+    whole.records[1:3] = whole.records[2:0:-1]
+    with pytest.raises(StreamError, match="page 2 should follow, and page 4 does"):
+        restored(whole.pack())
+    whole = parts()
+    end = whole.records[-1]
+    offset = int.from_bytes(end.body[-8:], "little")
+    end.body = end.body[:-8] + struct.pack("<Q", offset + 1)
+    with pytest.raises(StreamError, match="end does not fit what precedes it"):
+        restored(whole.pack())
+
+
 def test_an_index_of_nothing() -> None:
     for at in (0, 2, -1):
         whole = parts()
@@ -257,95 +238,6 @@ def test_an_index_that_never_comes() -> None:
     whole.records = [rec for rec in whole.records if rec.kind != INDEX]
     with pytest.raises(StreamError, match="index is missing"):
         restored(whole.pack_indexed())
-
-
-# --- Promises of size ---------------------------------------------------------------
-
-
-def end_of(records: list[Rec], pages: int) -> Rec:
-    """An END that agrees with the rest as far as it can."""
-    body = struct.pack("<QQ5QQQI", pages, 0, pages, *[0] * 6, 1)
-    return Rec(END, pages, 0, body + struct.pack("<QI", pages * PAGE, 0))
-
-
-def a_header(
-    *, grouping: int = 1, packet: int = 1024, codec: bytes = b"zstd", length: int
-) -> bytes:
-    channels = 1 if grouping == 2 else 0
-    texts = b"".join(bytes([len(t)]) + t for t in (codec, b"x", b"1"))
-    block = struct.pack("<IQQH", 1, 0, length, 3) + b"ram"
-    size = HEADER.size + len(texts) + len(block) + 8
-    magic = sound()[:8]
-    fixed = HEADER.pack(magic, 1, 0, size, PAGE, grouping, 0, channels, packet, 1)
-    return sealed(fixed + texts + block)
-
-
-def bomb(wide: bool) -> bytes:
-    """A zstd frame of a few bytes or KiB that yields 1 GiB."""
-    if wide:  # a frame header that wants a window of 2 GiB
-        return b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + b"\x01\x00\x00"
-    maker = zstandard.ZstdCompressor(level=1).compressobj(size=1 << 30)
-    return b"".join([*(maker.compress(bytes(MIB)) for _ in range(1024)), maker.flush()])
-
-
-@cache
-def bombs() -> tuple[bytes, bytes]:
-    return bomb(False), bomb(True)
-
-
-@pytest.mark.parametrize("grouping", [0, 1, 2])
-@pytest.mark.parametrize("provider", ["native", "fallback"])
-def test_bombs(grouping: int, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if provider == "fallback":
-        monkeypatch.setenv("MIGCOMP_LIBZSTD", "none")
-    for frame in bombs():
-        frame = frame[:60000] if grouping == 0 else frame
-        size = struct.pack("<H", len(frame)) if grouping == 0 else b""
-        header = a_header(grouping=grouping, length=PAGE)
-        rec = Rec(PAGES, 0, 1, b"\x04" + size + frame)
-        stream = Anatomy(header, [rec, end_of([rec], 1)]).pack()
-        with pytest.raises(MigcompError) as caught:
-            restored(stream)
-        missing = provider == "fallback" and grouping == 2
-        assert isinstance(caught.value, CodecUnavailable if missing else StreamError)
-
-
-@pytest.mark.parametrize("length", [1 << 62, (1 << 62) + PAGE, (1 << 64) - PAGE])
-def test_an_image_of_exbibytes(length: int) -> None:
-    pages = length // PAGE
-    rec = Rec(PAGES, 0, 1, b"\x01" + b"12345678")
-    huge = Anatomy(a_header(length=length), [rec, end_of([rec], pages)])
-    unknown = Anatomy(a_header(length=(1 << 64) - 1), huge.records)
-    far = Rec(PAGES, pages - 1, 1, b"\x01" + b"12345678")
-    gap = Anatomy(unknown.header, [rec, far])
-    for whole in (huge, unknown, gap):
-        with pytest.raises(StreamError):
-            restored(whole.pack())
-        reason: int | None = None
-        try:
-            salvage_unread(whole.pack())
-        except REFUSALS:
-            pass
-        except OSError as error:
-            reason = error.errno
-        # No file can be so long.
-        assert reason in (None, errno.EFBIG, errno.EINVAL)
-
-
-def test_lengths_that_are_not_there() -> None:
-    for kind in (PAGES, INDEX, END, 200):
-        for size in (1 << 20, 1 << 28, (1 << 32) - 1):
-            rec = Rec(kind, 0, 1, b"\1", body_size=size, flags=1)
-            stream = a_header(length=PAGE) + rec.pack()
-            with pytest.raises(StreamError):
-                restored(stream)
-            assert salvaged(stream)[1] == {0}
-
-
-def test_more_zeros_than_the_image_has() -> None:
-    rec = Rec(ZEROS, 0, 1 << 31)
-    with pytest.raises(StreamError, match="more pages than its header says"):
-        restored(Anatomy(a_header(length=PAGE), [rec, end_of([rec], 1)]).pack())
 
 
 def test_blocks_that_end_within_a_page() -> None:

@@ -89,6 +89,7 @@ def test_pages_lie_in_the_region_that_holds_them() -> None:
         regions.add(page, (0, 0, 0, 1, 0), 4096)
     regions.add_zeros(last, 5, 40)
     found = regions.regions()
+    assert sum(region.bytes_out for region in found) == 4096 * (last // 1000 + 1) + 40
     size = 64
     assert all(region.first_page % size == 0 for region in found)
     for page in range(0, last, 1000):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from migcomp._core import xxh64
 from migcomp.codecs import CODECS, GROUPINGS
 from migcomp.errors import StreamError
 from migcomp.images.image import PAGE_SIZES
@@ -392,3 +394,26 @@ def test_without_a_sink_the_counts_are_the_same() -> None:
     assert counted.stream_bytes == kept.stream_bytes == len(stream)
     assert counted.pages == kept.pages
     assert counted.image_digest == kept.image_digest
+
+
+def test_pages_of_one_hash_are_not_taken_for_equal() -> None:
+    """XXH64 is easily made to collide, so it must not decide."""
+    mask, prime1, prime2 = (1 << 64) - 1, 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F
+
+    def lane(word: int) -> int:
+        mixed = (prime1 + prime2 + word * prime2) & mask
+        return ((mixed << 31 | mixed >> 33) * prime1) & mask
+
+    first = bytearray(make_pages("rows"))
+    second = bytearray(first)
+    word, next_word = struct.unpack_from("<Q24xQ", first)
+    # What the next stripe must hold to undo another first word.
+    undo = (lane(word) - lane(word + 1)) * pow(prime2, -1, 1 << 64)
+    struct.pack_into("<Q", second, 0, word + 1)
+    struct.pack_into("<Q", second, 32, (next_word + undo) & mask)
+    assert first != second
+    assert xxh64(first) == xxh64(second)
+    data = bytes(first + second + first + second)
+    stream, result = compressed(data, Choice(dedup=True))
+    assert result.pages.deduplicated == 2
+    assert restored(stream) == data
