@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bare loop that migcomp is compared with: threads over equal parts of
- * the image's pages, zero pages skipped, everything else compressed into a
- * scratch buffer that nobody reads.  No queue, no order, no output, nothing
- * but the codec's own work and the reading of the image.
+ * The bare loop that migcomp is compared with: of n threads each takes every
+ * n-th packet of the image, fixed beforehand, so that all have about the same
+ * to do wherever the guest's content lies.  Zero pages are skipped, everything
+ * else is compressed into a scratch buffer that nobody reads.  No queue, no
+ * order, no output, nothing but the codec's own work and reading the image.
  *
  *     limit IMAGE CODEC LIBRARY LEVEL GROUPING THREADS
  *
@@ -59,7 +60,8 @@ static bool is_zero(const uint8_t *page)
 typedef struct Part {
     pthread_t thread;
     const LimitCodec *codec;
-    const uint8_t *first, *end;
+    const uint8_t *image, *end;
+    size_t first, step; /* its packets: first, first + step, ... */
     int level;
     bool packets;
     pthread_barrier_t *barrier;
@@ -84,9 +86,10 @@ static void compress(Part *part, const Scratch *scratch, const uint8_t *from,
     part->bytes_out += written;
 }
 
-static void do_pages(Part *part, const Scratch *scratch)
+static void do_pages(Part *part, const Scratch *scratch, const uint8_t *packet,
+                     const uint8_t *end)
 {
-    for (const uint8_t *page = part->first; page < part->end; page += PAGE) {
+    for (const uint8_t *page = packet; page < end; page += PAGE) {
         part->pages++;
         if (is_zero(page)) {
             part->zero_pages++;
@@ -124,14 +127,16 @@ static void do_packet(Part *part, const Scratch *scratch, const uint8_t *packet,
     compress(part, scratch, scratch->gathered, count * PAGE);
 }
 
-static void do_packets(Part *part, const Scratch *scratch)
+static void do_part(Part *part, const Scratch *scratch)
 {
-    for (const uint8_t *packet = part->first; packet < part->end;
-         packet += PACKET) {
+    size_t packets = ((size_t)(part->end - part->image) + PACKET - 1) / PACKET;
+
+    for (size_t i = part->first; i < packets; i += part->step) {
+        const uint8_t *packet = part->image + i * PACKET;
         size_t left = (size_t)(part->end - packet);
 
-        do_packet(part, scratch, packet,
-                  packet + (left < PACKET ? left : PACKET));
+        (part->packets ? do_packet : do_pages)(
+            part, scratch, packet, packet + (left < PACKET ? left : PACKET));
     }
 }
 
@@ -150,7 +155,7 @@ static void *run_part(void *opaque)
         limit_fail("no context for %s at this level", part->codec->name);
     }
     pthread_barrier_wait(part->barrier);
-    (part->packets ? do_packets : do_pages)(part, &scratch);
+    do_part(part, &scratch);
     pthread_barrier_wait(part->barrier);
     return NULL;
 }
@@ -184,21 +189,6 @@ static const uint8_t *map_image(const char *path, size_t *pages)
     return image;
 }
 
-/* Parts begin at packets, so that their number does not change the output. */
-static void split(Part *parts, unsigned parts_nr, const uint8_t *image,
-                  size_t pages)
-{
-    size_t packets = (pages + PACKET_PAGES - 1) / PACKET_PAGES;
-
-    for (unsigned i = 0; i < parts_nr; i++) {
-        size_t first = packets * i / parts_nr * PACKET_PAGES;
-        size_t end = packets * (i + 1) / parts_nr * PACKET_PAGES;
-
-        parts[i].first = image + (first < pages ? first : pages) * PAGE;
-        parts[i].end = image + (end < pages ? end : pages) * PAGE;
-    }
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 7) {
@@ -218,9 +208,12 @@ int main(int argc, char **argv)
     if (!parts_nr || parts_nr > THREADS_MAX) {
         limit_fail("%s is no number of threads from 1 to 256", argv[6]);
     }
-    split(parts, parts_nr, image, pages);
     pthread_barrier_init(&barrier, NULL, parts_nr + 1);
     for (unsigned i = 0; i < parts_nr; i++) {
+        parts[i].image = image;
+        parts[i].end = image + pages * PAGE;
+        parts[i].first = i;
+        parts[i].step = parts_nr;
         parts[i].codec = codec;
         parts[i].level = atoi(argv[4]);
         parts[i].packets = packets;
