@@ -43,9 +43,14 @@ def bind(provider: str, path: str, /) -> Library:
     """
 
 def python_library(
-    name: str, path: str, factory: Callable[[int], object], /
+    name: str,
+    provider: str,
+    version: str,
+    path: str,
+    factory: Callable[[int], object],
+    /,
 ) -> Library:
-    """A codec in Python.
+    """A codec in Python; of ``version``, 23 bytes are kept.
 
     ``factory(level)`` is called on each worker thread; its result has
     ``compress(pages)`` and ``decompress(data, size)``, which take a memoryview

@@ -37,6 +37,9 @@ GROUPINGS = ("page", "packet", "stream")
 #: Of a codec in Python named by the user; what follows is its specification.
 HANDLER_PREFIX = "python:"
 
+#: Stands for the path of a library.
+_PYTHON_PATH = "Python package"
+
 
 @dataclass(frozen=True)
 class _Search:
@@ -63,7 +66,8 @@ _SEARCHES = (
 class Provider:
     """A library that was looked for; ``problem`` says why it is no use.
 
-    ``chosen``: it is the one for its codec, in groupings page and packet.
+    ``native``: it is called from the core, and not through Python.  ``chosen``:
+    it is the one for its codec, in groupings page and packet.
     """
 
     codec: str
@@ -76,6 +80,7 @@ class Provider:
     streaming: bool
     chosen: bool
     problem: str = ""
+    native: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,18 @@ class Codec:
 
 
 # --- Codecs in Python --------------------------------------------------------
+
+
+def _zstandard_version() -> str:
+    import zstandard
+
+    return ".".join(map(str, zstandard.ZSTD_VERSION))
+
+
+def _zlib_version() -> str:
+    import zlib
+
+    return zlib.ZLIB_RUNTIME_VERSION
 
 
 class _ZstandardCodec:
@@ -138,15 +155,19 @@ class _ZlibCodec:
 
 @dataclass(frozen=True)
 class _PythonCodec:
+    """``version`` is that of the library inside ``package``."""
+
     package: str
     factory: Callable[[int], object]
+    version: Callable[[], str]
     level_min: int
     level_max: int
+    level_default: int = 1
 
 
 _PYTHON_CODECS = {
-    "zstd": _PythonCodec("zstandard", _ZstandardCodec, -131072, 22),
-    "zlib": _PythonCodec("zlib", _ZlibCodec, 0, 9),
+    "zstd": _PythonCodec("zstandard", _ZstandardCodec, _zstandard_version, -131072, 22),
+    "zlib": _PythonCodec("zlib", _ZlibCodec, _zlib_version, 0, 9),
 }
 
 
@@ -253,7 +274,7 @@ def open_codec(
                 "use grouping packet"
             )
         library = _core.python_library(
-            HANDLER_PREFIX + handler, handler, _resolve_factory(handler)
+            HANDLER_PREFIX + handler, "python", "", handler, _resolve_factory(handler)
         )
         return _at_level(library, level)
     if name == "none":
@@ -268,7 +289,7 @@ def open_codec(
     return _fallback(name, level, grouping)
 
 
-def _at_level(library: _core.Library, level: int | None, notice: str = "") -> Codec:
+def _at_level(library: _core.Library, level: int | None) -> Codec:
     if level is None:
         level = library.level_default
     if not library.level_min <= level <= library.level_max:
@@ -276,7 +297,7 @@ def _at_level(library: _core.Library, level: int | None, notice: str = "") -> Co
             f"{library.codec} has levels {library.level_min} to "
             f"{library.level_max}, not {level}"
         )
-    return Codec(library.codec, level, library, notice)
+    return Codec(library.codec, level, library)
 
 
 def _fallback(name: str, level: int | None, grouping: str) -> Codec:
@@ -291,20 +312,26 @@ def _fallback(name: str, level: int | None, grouping: str) -> Codec:
             f"grouping stream needs a native library for {name}; "
             f"install Debian's package {packages}, or use grouping packet"
         )
-    if level is not None and not python.level_min <= level <= python.level_max:
+    if level is None:
+        level = python.level_default
+    if not python.level_min <= level <= python.level_max:
         raise CodecUnavailable(
             f"{name} has levels {python.level_min} to {python.level_max}, not {level}"
         )
-    return _at_level(
-        _core.python_library(name, python.package, python.factory),
+    return Codec(
+        name,
         level,
+        _core.python_library(
+            name, python.package, python.version(), _PYTHON_PATH, python.factory
+        ),
         f"no native library for {name}: the Python package {python.package} does "
         f"the work, more slowly (Debian's package {packages} is the remedy)",
     )
 
 
 def providers() -> list[Provider]:
-    """Every library that was looked for, in the order of preference."""
+    """Every library that was looked for, by codec and in the order of preference,
+    and last what takes the place of one that is missing."""
     found: list[Provider] = []
     for search in _SEARCHES:
         usable, problems = _bind_all(search)
@@ -340,8 +367,29 @@ def providers() -> list[Provider]:
                     remedy,
                 )
             )
+    for name, python in _PYTHON_CODECS.items():
+        taken = any(p.codec == name and p.chosen for p in found)
+        found.append(_python_provider(name, python, chosen=not taken))
+    found.sort(key=lambda provider: CODECS.index(provider.codec))
     none = _core.bind("built in", "")
     found.append(
         Provider(none.codec, none.provider, "", "", 0, 0, 0, False, chosen=True)
     )
     return found
+
+
+def _python_provider(name: str, python: _PythonCodec, *, chosen: bool) -> Provider:
+    missing = importlib.util.find_spec(python.package) is None
+    return Provider(
+        name,
+        python.package,
+        "" if missing else python.version(),
+        _PYTHON_PATH,
+        python.level_min,
+        python.level_max,
+        python.level_default,
+        streaming=False,
+        chosen=chosen and not missing,
+        problem=f"install the Python package {python.package}" if missing else "",
+        native=False,
+    )

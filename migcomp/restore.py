@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import os
 import stat
@@ -21,18 +20,16 @@ from migcomp.errors import (
     PageError,
     StreamError,
     WorkerError,
+    named,
 )
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.pipeline import Progress, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
+from migcomp.salvage import Losses
 from migcomp.stream.layout import (
-    COMPRESSED,
-    DEDUPLICATED,
     PAGES,
     RECORD_HEADER_SIZE,
-    StreamHeader,
-    detail_size,
 )
 from migcomp.stream.reader import Record, StreamReader
 from migcomp.targets import Comparison, Nowhere, Pipe, SparseFile, Target
@@ -78,7 +75,7 @@ def restore(
         result = run.result(
             "restore", threads, requests_per_thread, handler, target_name
         )
-        return result, run.missing
+        return result, run.losses.missing
 
 
 def _is_regular(file: BinaryIO) -> bool:
@@ -110,8 +107,8 @@ def verify(
             target = Nowhere(header.page_size, _spool(reader, stack))
         elif image.page_size != header.page_size:
             raise Mismatch(
-                f"{reader.path} has pages of {header.page_size} bytes; "
-                f"open {image.path} with the same page size"
+                f"{named(reader.path)} has pages of {header.page_size} bytes; "
+                f"open {named(image.path)} with the same page size"
             )
         else:
             target = Comparison(image, reader.path)
@@ -137,7 +134,6 @@ class _Run:
         salvage: bool,
         progress: Progress | None,
     ) -> None:
-        self.missing: list[range] = []
         self._reader = reader
         self._header = reader.header
         self._target = target
@@ -149,8 +145,8 @@ class _Run:
         self._counts = PageCounts()
         self._regions = RegionMap(self._header.packet_pages)
         self._times = TimeHistogram()
-        self._next_page = self._fed_page = 0
-        self._broken_channels: set[int] = set()
+        self._next_page = 0
+        self.losses = Losses(self._header)
 
     def result(
         self,
@@ -221,7 +217,7 @@ class _Run:
     def _worker_error(
         self, codec: Codec, error: PageError
     ) -> StreamError | WorkerError:
-        place = f"{self._reader.path}: page {error.page}: {error.reason}"
+        place = f"{named(self._reader.path)}: page {error.page}: {error.reason}"
         if error.of_input or not codec.name.startswith(HANDLER_PREFIX):
             return StreamError(f"{place}; restore --salvage saves what is sound")
         return WorkerError(place)
@@ -236,7 +232,7 @@ class _Run:
                 reader.load_end()
         records = reader.salvage() if self._salvage else reader.records()
         for record in records:
-            if self._salvage and not self._usable(record):
+            if self._salvage and not self.losses.usable(record):
                 continue
             if record.head.kind == PAGES:
                 self._submit(queue, record)
@@ -254,8 +250,8 @@ class _Run:
             self._collect(queue, queue.collect_request())
         if head.channel >= max(channels, 1):
             raise StreamError(
-                f"{self._reader.path}: page {head.first_page}: a record of a channel "
-                "that the header does not announce"
+                f"{named(self._reader.path)}: page {head.first_page}: a record of a "
+                "channel that the header does not announce"
             )
         request.load_record(
             record.body,
@@ -279,11 +275,11 @@ class _Run:
                 request.restore_deduplicated(self._target.fd)
             except OSError as error:
                 raise StreamError(
-                    f"{self._reader.path}: a deduplicated page near page "
+                    f"{named(self._reader.path)}: a deduplicated page near page "
                     f"{head.first_page} refers to one that is not there"
                 ) from error
             if self._salvage:
-                self._lose_orphans(record)
+                self.losses.add_orphans(record)
         self._digest.update(request.hashes)
         self._target.pages(request)
         zero, same, deduplicated, normal, compressed = counts
@@ -314,7 +310,7 @@ class _Run:
     def _skip_to(self, page: int) -> None:
         """Pages that salvage did not find stay zero."""
         if page > self._next_page:
-            self._lose(range(self._next_page, page))
+            self.losses.add(range(self._next_page, page))
             self._target.zeros(self._next_page, page - self._next_page)
 
     def _finish(self) -> tuple[Block, ...]:
@@ -322,7 +318,7 @@ class _Run:
         lengths = end.block_lengths if end else tuple(b.length for b in header.blocks)
         if any(length == UNKNOWN_LENGTH for length in lengths):
             known = sum(pages_in(n, header.page_size) for n in lengths[:-1])
-            reached = max(self._next_page, self._fed_page)
+            reached = max(self._next_page, self.losses.next_page)
             found = max(reached - known, 0) * header.page_size
             lengths = (*lengths[:-1], found)
         blocks = tuple(
@@ -334,58 +330,11 @@ class _Run:
             self._skip_to(pages)
         elif end is not None and end.image_digest != self._digest.intdigest():
             raise StreamError(
-                f"{self._reader.path}: the image is not the one that was compressed: "
-                "its digest differs"
+                f"{named(self._reader.path)}: the image is not the one that was "
+                "compressed: its digest differs"
             )
         self._target.finish(sum(lengths))
         return blocks
-
-    # --- Salvage ------------------------------------------------------------------
-
-    def _usable(self, record: Record) -> bool:
-        """Not so when a channel's history has a gap before the record."""
-        head = record.head
-        for channel in self._channels_of(range(self._fed_page, head.first_page)):
-            self._broken_channels.add(channel)
-        self._fed_page = head.first_page + head.pages
-        return (
-            head.channel not in self._broken_channels
-            or COMPRESSED not in bytes(record.body)[: head.pages]
-        )
-
-    def _channels_of(self, pages: range) -> set[int]:
-        channels, packet = self._header.channels, self._header.packet_pages
-        if not channels or not pages:
-            return set()
-        packets = range(pages.start // packet, -(-pages.stop // packet))
-        return {number % channels for number in packets[:channels]}
-
-    def _lose(self, pages: range) -> None:
-        if self.missing and self.missing[-1].stop == pages.start:
-            pages = range(self.missing.pop().start, pages.stop)
-        self.missing.append(pages)
-
-    def _lose_orphans(self, record: Record) -> None:
-        """Deduplicated pages whose content is among the missing."""
-        for page, equal in deduplicated_pages(record, self._header):
-            at = bisect.bisect_right(self.missing, equal, key=lambda r: r.start)
-            if at and equal in self.missing[at - 1]:
-                self._lose(range(page, page + 1))
-
-
-def deduplicated_pages(
-    record: Record, header: StreamHeader
-) -> Iterator[tuple[int, int]]:
-    """(page, earlier page that it equals) of a sound PAGES record."""
-    body = bytes(record.body)
-    offset = record.head.pages
-    for i, kind in enumerate(body[: record.head.pages]):
-        if kind == DEDUPLICATED:
-            yield (
-                record.head.first_page + i,
-                int.from_bytes(body[offset : offset + 8], "little"),
-            )
-        offset += detail_size(kind, header.grouping)
 
 
 def _steps(total: int, most: int) -> Iterator[int]:
@@ -406,8 +355,8 @@ def codec_of(reader: StreamReader, handler: str = "") -> Codec:
         needed = name.removeprefix(HANDLER_PREFIX)
         if handler != needed:
             raise CodecUnavailable(
-                f"{reader.path} was compressed by the handler {needed}; if you trust "
-                f"it, give --handler {needed}"
+                f"{named(reader.path)} was compressed by the handler {needed}; if you "
+                f"trust it, give --handler {needed}"
             )
         return open_codec("", grouping=grouping, handler=handler)
     return open_codec(name, grouping=grouping)

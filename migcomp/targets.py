@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from migcomp.errors import Mismatch
+from migcomp.errors import Mismatch, named
 from migcomp.images.image import UNKNOWN_LENGTH, Image
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ class Comparison:
         actual = sum(block.length for block in self._image.blocks)
         if actual != length:
             raise Mismatch(
-                f"{self._stream} is of an image of {length} bytes, and "
-                f"{self._image.path} has {actual}"
+                f"{named(self._stream)} is of an image of {length} bytes, and "
+                f"{named(self._image.path)} has {actual}"
             )
 
     def _compare(self, first_page: int, expected: bytes) -> None:
@@ -147,7 +147,7 @@ class Comparison:
         for i in range(0, len(expected), size):
             if actual[i : i + size] != expected[i : i + size]:
                 raise Mismatch(
-                    f"{self._image.path} differs from {self._stream} "
+                    f"{named(self._image.path)} differs from {named(self._stream)} "
                     f"in page {first_page + i // size}"
                 )
 

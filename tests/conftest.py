@@ -155,9 +155,9 @@ HEADER = struct.Struct("<8sHHIIBBHIi")
 FOOTER_MAGIC = b"MIGCEND\n"
 
 
-def sealed(data: bytes) -> bytes:
-    """With the checksum behind it."""
-    return data + struct.pack("<Q", xxh64(data))
+def sealed(data: bytes, identity: bytes = b"") -> bytes:
+    """With the checksum behind it; a record's covers the header's as well."""
+    return data + struct.pack("<Q", xxh64(data + identity))
 
 
 @dataclass
@@ -174,11 +174,13 @@ class Rec:
     body_sum: int | None = None
     offset: int = 0
 
-    def pack(self) -> bytes:
+    def pack(self, header: bytes) -> bytes:
+        """In the stream with that header."""
         size = len(self.body) if self.body_size is None else self.body_size
         digest = xxh64(self.body) if self.body_sum is None else self.body_sum
         head = (self.kind, self.flags, self.channel, self.first_page, self.pages)
-        return sealed(RECORD.pack(b"MREC", *head, size, digest)) + self.body
+        fixed = RECORD.pack(b"MREC", *head, size, digest)
+        return sealed(fixed, header[-8:]) + self.body
 
 
 @dataclass
@@ -197,7 +199,7 @@ class Anatomy:
         parts, at = [self.header], len(self.header)
         for rec in self.records:
             rec.offset = at
-            parts.append(rec.pack())
+            parts.append(rec.pack(self.header))
             at += len(parts[-1])
         if footer is None:
             end = self.records[-1].offset if self.records else 0
@@ -224,7 +226,7 @@ class Anatomy:
                 rec.body = rec.body[: 76 + blocks * 8] + (
                     struct.pack("<I", len(indexes)) + table
                 )
-            at += len(rec.pack())
+            at += len(rec.pack(self.header))
         return self.pack()
 
 

@@ -137,7 +137,7 @@ def is_installed(soname: str) -> bool:
 
 def libraries() -> Iterator[_core.Library]:
     for provider in providers():
-        if not provider.problem:
+        if provider.native and not provider.problem:
             yield _core.bind(provider.provider, provider.path)
 
 

@@ -47,6 +47,7 @@ def _entry(provider: Provider) -> dict[str, object]:
         "provider": provider.provider,
         "version": provider.version,
         "path": provider.path,
+        "native": provider.native,
         "chosen": provider.chosen,
         "usable": usable,
         "problem": provider.problem,

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from migcomp import _core
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, named
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
@@ -150,7 +150,7 @@ def spool(image: RawImage) -> RawImage:
             copy.truncate(pages_in(size, page_size) * page_size)
         except OSError as error:
             raise ImageError(
-                f"{image.path} cannot be copied to a temporary file in "
+                f"{named(image.path)} cannot be copied to a temporary file in "
                 f"{tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a folder "
                 "with room for it"
             ) from error
@@ -172,11 +172,11 @@ def spool(image: RawImage) -> RawImage:
 def check_length(image: Image, size: int) -> None:
     """``size``: all the bytes that could be read.  Raises ImageError."""
     if not size:
-        raise ImageError(f"{image.path} is empty")
+        raise ImageError(f"{named(image.path)} is empty")
     expected = sum(block.length for block in image.blocks)
     if image.pages is not None and size != expected:
         raise ImageError(
-            f"{image.path} does not have the {expected} bytes that its blocks "
+            f"{named(image.path)} does not have the {expected} bytes that its blocks "
             "take; correct --block, or do not change it meanwhile"
         )
     if size % image.page_size and not image.pad:
@@ -201,7 +201,7 @@ def _map(path: str, fd: int, size: int) -> mmap.mmap:
         memory = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise ImageError(
-            f"{path} cannot be mapped ({error}); give it through a pipe"
+            f"{named(path)} cannot be mapped ({error}); give it through a pipe"
         ) from error
     memory.madvise(mmap.MADV_SEQUENTIAL)
     return memory
@@ -211,10 +211,10 @@ def _open(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise ImageError(f"{path} cannot be opened: {error.strerror}") from error
+        raise ImageError(f"{named(path)} cannot be opened: {error.strerror}") from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
-        raise ImageError(f"{path} is a directory; name the image file in it")
+        raise ImageError(f"{named(path)} is a directory; name the image file in it")
     return fd
 
 
@@ -227,12 +227,13 @@ def _from_descriptor(
         blocks = layout or (Block(DEFAULT_BLOCK_NAME, UNKNOWN_LENGTH, 0),)
         return RawImage(path, fd, blocks, page_size=page_size, pad=pad, mapped=False)
     if size == 0:
-        raise ImageError(f"{path} is empty")
+        raise ImageError(f"{named(path)} is empty")
     blocks = layout or (Block(DEFAULT_BLOCK_NAME, size, 0),)
     laid_out = sum(block.length for block in blocks)
     if laid_out != size:
         raise ImageError(
-            f"{path} has {size} bytes, but its blocks take {laid_out}; correct --block"
+            f"{named(path)} has {size} bytes, but its blocks take {laid_out}; "
+            "correct --block"
         )
     if size % page_size and not pad:
         raise ImageError(not_whole(path, size, page_size))
@@ -245,8 +246,9 @@ def _from_descriptor(
 def not_whole(path: str, size: int, page_size: int) -> str:
     """The sentence about an image that ends within a page."""
     return (
-        f"{path} has {size} bytes, which is no multiple of the page size {page_size}; "
-        "give another --page-size, or --pad to fill up the last page with zeros"
+        f"{named(path)} has {size} bytes, which is no multiple of the page size "
+        f"{page_size}; give another --page-size, or --pad to fill up the last page "
+        "with zeros"
     )
 
 

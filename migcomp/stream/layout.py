@@ -149,6 +149,15 @@ class _Cursor:
             raise StreamError("there is data behind its last field")
 
 
+def identity_of(header: bytes) -> bytes:
+    """What the records of the stream with that header are checked with.
+
+    A guest may hold other streams in its memory, stored as they are: their
+    records must not be taken for the stream's own.
+    """
+    return header[-_CHECKSUM.size :]
+
+
 def header_size(fixed: bytes) -> int:
     """The size of the whole header whose first FIXED_SIZE bytes are given."""
     if fixed[: len(MAGIC)] != MAGIC:
@@ -240,7 +249,8 @@ class RecordHeader:
     body_size: int
     body_checksum: int
 
-    def pack(self) -> bytes:
+    def pack(self, identity: bytes) -> bytes:
+        """``identity``: of the stream that the record belongs to."""
         data = _RECORD.pack(
             RECORD_MAGIC,
             self.kind,
@@ -251,15 +261,17 @@ class RecordHeader:
             self.body_size,
             self.body_checksum,
         )
-        return data + _CHECKSUM.pack(xxh64(data))
+        return data + _CHECKSUM.pack(xxh64(data + identity))
 
 
-def unpack_record_header(data: bytes) -> RecordHeader:
+def unpack_record_header(data: bytes, identity: bytes) -> RecordHeader:
     """``data``: RECORD_HEADER_SIZE bytes."""
     if data[: len(RECORD_MAGIC)] != RECORD_MAGIC:
         raise StreamError("no record begins where one should")
-    _check_sum(data, "a record's header is damaged")
-    return RecordHeader(*_RECORD.unpack(data[: _RECORD.size])[1:])
+    head, checksum = data[: _RECORD.size], data[_RECORD.size :]
+    if _CHECKSUM.pack(xxh64(head + identity)) != checksum:
+        raise StreamError("a record's header is damaged")
+    return RecordHeader(*_RECORD.unpack(head)[1:])
 
 
 def detail_size(page_class: int, grouping: str) -> int:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
-from migcomp.errors import StreamError
+from migcomp.errors import StreamError, named
 from migcomp.stream.layout import (
     END,
     END_MAX,
@@ -29,6 +29,7 @@ from migcomp.stream.layout import (
     RecordHeader,
     StreamHeader,
     header_size,
+    identity_of,
     unpack_end,
     unpack_footer,
     unpack_header,
@@ -76,6 +77,7 @@ class StreamReader:
             if FIXED_SIZE + len(rest) < header_size(fixed):
                 raise StreamError("it is cut off within its header")
             self.header: StreamHeader = unpack_header(fixed + rest)
+            self._identity = identity_of(rest)
         except StreamError as error:
             raise self._error(str(error)) from None
 
@@ -126,7 +128,7 @@ class StreamReader:
         data = self._source.read(RECORD_HEADER_SIZE)
         if len(data) < RECORD_HEADER_SIZE:
             raise StreamError("it is cut off")
-        return unpack_record_header(data)
+        return unpack_record_header(data, self._identity)
 
     def _read_body(self, head: RecordHeader, *, copy: bool = False) -> Buffer:
         most = {
@@ -247,7 +249,8 @@ class StreamReader:
             while found >= 0:
                 try:
                     unpack_record_header(
-                        self._source.read_at(start + found, RECORD_HEADER_SIZE)
+                        self._source.read_at(start + found, RECORD_HEADER_SIZE),
+                        self._identity,
                     )
                 except StreamError:
                     found = data.find(RECORD_MAGIC, found + 1)
@@ -288,7 +291,8 @@ class StreamReader:
         return Record(offset, head, body, mapped=False)
 
     def _record_at(self, offset: int, *kinds: int) -> tuple[RecordHeader, bytes]:
-        head = unpack_record_header(self._source.read_at(offset, RECORD_HEADER_SIZE))
+        data = self._source.read_at(offset, RECORD_HEADER_SIZE)
+        head = unpack_record_header(data, self._identity)
         most = END_MAX if END in kinds else self.header.body_max + INDEX_ENTRIES * 16
         if head.kind not in kinds or head.body_size > most:
             raise StreamError("its index leads to no such record")
@@ -303,10 +307,10 @@ class StreamReader:
 
     def _error(self, reason: str, offset: int | None = None) -> StreamError:
         if offset is None:
-            return StreamError(f"{self.path}: {reason}")
+            return StreamError(f"{named(self.path)}: {reason}")
         total = "" if self.header.pages is None else f" of {self.header.pages}"
         return StreamError(
-            f"{self.path}: {reason} (at byte {offset}, after page "
+            f"{named(self.path)}: {reason} (at byte {offset}, after page "
             f"{self._next_page}{total}); restore --salvage saves what is sound"
         )
 

@@ -8,7 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from migcomp.errors import StreamError
+from migcomp.errors import StreamError, named
 from migcomp.images.raw import STANDARD_INPUT
 
 if TYPE_CHECKING:
@@ -105,15 +105,19 @@ def open_source(path: str) -> Source:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise StreamError(f"{path} cannot be opened: {error.strerror}") from error
+            raise StreamError(
+                f"{named(path)} cannot be opened: {error.strerror}"
+            ) from error
     status = os.fstat(fd)
     try:
         if stat.S_ISDIR(status.st_mode):
-            raise StreamError(f"{path} is a directory; name the stream file in it")
+            raise StreamError(
+                f"{named(path)} is a directory; name the stream file in it"
+            )
         if not stat.S_ISREG(status.st_mode) or os.lseek(fd, 0, os.SEEK_CUR):
             return PipeSource(path, fd)
         if status.st_size == 0:
-            raise StreamError(f"{path} is empty")
+            raise StreamError(f"{named(path)} is empty")
         return FileSource(path, fd)
     except BaseException:
         if path != STANDARD_INPUT:

@@ -23,6 +23,7 @@ from migcomp.stream.layout import (
     IndexEntry,
     RecordHeader,
     StreamHeader,
+    identity_of,
     pack_footer,
     pack_index,
 )
@@ -67,7 +68,9 @@ class StreamWriter:
         self._zeros = 0
         self._index: list[IndexEntry] = []
         self._indexes: list[IndexEntry] = []
-        self._emit([header.pack()])
+        packed = header.pack()
+        self._identity = identity_of(packed)
+        self._emit([packed])
 
     @property
     def image_digest(self) -> int:
@@ -212,7 +215,7 @@ class StreamWriter:
                 size += memoryview(part).nbytes
             checksum = hasher.intdigest()
         head = RecordHeader(kind, 0, channel, first_page, pages, size, checksum)
-        self._emit([head.pack(), *body], RECORD_HEADER_SIZE + size)
+        self._emit([head.pack(self._identity), *body], RECORD_HEADER_SIZE + size)
 
     def _emit(self, parts: list[Buffer], size: int | None = None) -> None:
         self._write(parts)

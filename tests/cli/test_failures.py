@@ -83,9 +83,10 @@ def test_inputs_without_permission(image: Path, stream: Path) -> None:
 
 
 def test_an_empty_standard_input() -> None:
-    done = program("run", "-")
-    assert done.code == 3
-    sentence(done)
+    for name, code in (("run", 3), ("inspect", 4), ("verify", 4)):
+        done = program(name, "-")
+        assert done.code == code
+        assert sentence(done).startswith("standard input")
 
 
 # --- Outputs -------------------------------------------------------------------

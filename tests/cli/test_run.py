@@ -259,7 +259,7 @@ def test_without_a_native_library_python_does_the_work(
     output = tmp_path / "slow.migc"
     done = program("run", image, "-o", output, "--json", MIGCOMP_LIBZSTD="none")
     assert done.code == 0
-    assert done.json["codec"]["provider"] == "python"
+    assert done.json["codec"]["provider"] == "zstandard"
     assert "the Python package zstandard does the work" in done.errors
     assert len(done.errors.splitlines()) == 1
     for path in (stream, output):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_override_with_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIGCOMP_LIBZSTD", "libzstd.so.1")
     assert open_codec("zstd").info.path == "libzstd.so.1"
-    assert [p.path for p in providers() if p.codec == "zstd"] == ["libzstd.so.1"]
+    found = [p for p in providers() if p.codec == "zstd"]
+    assert [p.path for p in found if p.native] == ["libzstd.so.1"]
     monkeypatch.setenv("MIGCOMP_LIBZSTD", "")
     assert open_codec("zstd").info.path
 
@@ -58,7 +60,9 @@ def test_without_a_library(
 ) -> None:
     for name in OVERRIDES[codec]:
         monkeypatch.setenv(name, "none")
-    problems = [p.problem for p in providers() if p.codec == codec]
+    found = [p for p in providers() if p.codec == codec]
+    problems = [p.problem for p in found if p.native]
+    substitutes = [p for p in found if not p.native]
     assert all("switched off by MIGCOMP_" in problem for problem in problems)
     assert all("Debian's package is" in problem for problem in problems)
     with pytest.raises(CodecUnavailable, match=f"Debian's package {package}"):
@@ -66,9 +70,14 @@ def test_without_a_library(
     if codec == "lz4":
         with pytest.raises(CodecUnavailable, match="no library for lz4"):
             open_codec(codec)
+        assert not substitutes
         return
     fallback = open_codec(codec)
-    assert fallback.info.provider == "python"
+    (listed,) = substitutes
+    assert listed.chosen
+    info = fallback.info
+    assert (info.provider, info.version) == (listed.provider, listed.version)
+    assert re.fullmatch(r"\d+(\.\d+)+.*", info.version)
     assert package in fallback.notice
     for grouping in ("page", "packet"):
         size = round_trip(fallback, grouping)
@@ -82,6 +91,8 @@ def test_without_the_python_package_either(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CodecUnavailable, match="no library for zstd was found"):
         open_codec("zstd")
+    missing = [p for p in providers() if p.codec == "zstd" and not p.native]
+    assert [p.problem for p in missing] == ["install the Python package zstandard"]
 
 
 @pytest.mark.parametrize("name", ["missing.so", "text.so", "caf\u00e9.so", "\udcff.so"])
@@ -126,7 +137,7 @@ def build(tmp_path: Path, source: str) -> str:
 @needs["libz"]
 def test_a_wrong_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIGCOMP_LIBZSTD", "libz.so.1")
-    (found,) = (p for p in providers() if p.codec == "zstd")
+    (found,) = (p for p in providers() if p.codec == "zstd" and p.native)
     assert found.problem.startswith("has no symbol ZSTD_versionNumber")
 
 
@@ -139,9 +150,9 @@ def test_a_library_without_all_symbols(
         "int ZSTD_minCLevel(void) { return -5; }\n",
     )
     monkeypatch.setenv("MIGCOMP_LIBZSTD", path)
-    (found,) = (p for p in providers() if p.codec == "zstd")
+    (found,) = (p for p in providers() if p.codec == "zstd" and p.native)
     assert found.problem.startswith("has no symbol ZSTD_maxCLevel;")
-    assert open_codec("zstd").info.provider == "python"
+    assert open_codec("zstd").info.provider == "zstandard"
 
 
 LIBDEFLATE = """

@@ -187,7 +187,7 @@ def test_handlers_check_their_job(job: dict[str, Any], problem: str) -> None:
 
 
 def test_stream_needs_a_streaming_library() -> None:
-    library = _core.python_library("plain", "", lambda level: None)
+    library = _core.python_library("plain", "python", "1", "", lambda level: None)
     with pytest.raises(ValueError, match="cannot keep history"):
         _core.compressor(library, page_size=PAGE, pages_max=1, grouping=2, channels=1)
 

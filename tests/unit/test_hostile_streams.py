@@ -138,10 +138,9 @@ some_or_all = pytest.mark.parametrize(
 @some_or_all
 @pytest.mark.parametrize("grouping", GROUPINGS)
 def test_a_header_of_extremes(grouping: str, every: int) -> None:
-    header = parts(grouping).header
-    rest = sound(grouping)[len(header) :]
-    for changed in islice(mutations(header[:-8]), 0, None, every):
-        stream = sealed(changed) + rest
+    whole = parts(grouping)
+    for changed in islice(mutations(whole.header[:-8]), 0, None, every):
+        stream = replace(whole, header=sealed(changed)).pack()
         check(stream)
         check_salvage(stream)
 
@@ -150,11 +149,13 @@ def test_a_header_of_extremes(grouping: str, every: int) -> None:
 @pytest.mark.parametrize("grouping", GROUPINGS)
 def test_record_headers_of_extremes(grouping: str, every: int) -> None:
     refused = runs = 0
+    header = parts(grouping).header
     for rec in parts(grouping).records:
         before = sound(grouping)[: rec.offset]
         after = sound(grouping)[rec.offset + 40 + len(rec.body) :]
-        for head in islice(mutations(rec.pack()[:32]), rec.offset % every, None, every):
-            stream = before + sealed(head) + rec.body + after
+        fixed = rec.pack(header)[:32]
+        for head in islice(mutations(fixed), rec.offset % every, None, every):
+            stream = before + sealed(head, header[-8:]) + rec.body + after
             refused += check(stream)
             runs += 1
             if runs % 4 == 0:
@@ -245,7 +246,7 @@ def test_blocks_that_end_within_a_page() -> None:
     at = header.index(b"\x03\x00low") - 8
     header[at : at + 8] = struct.pack("<Q", 6 * PAGE - 1)
     with pytest.raises(StreamError, match="ends within a page"):
-        restored(sealed(bytes(header)) + sound()[len(header) + 8 :])
+        restored(replace(parts(), header=sealed(bytes(header))).pack())
 
 
 # --- Other versions, and what is no stream at all -------------------------------------
@@ -263,12 +264,13 @@ def test_unknown_records() -> None:
 
 
 def test_versions() -> None:
-    head, rest = parts().header[:-8], sound()[len(parts().header) :]
+    whole = parts()
+    head = whole.header[:-8]
     minor = head[:10] + b"\x09\x00" + head[12:]
-    assert restored(sealed(minor) + rest) == DATA
+    assert restored(replace(whole, header=sealed(minor)).pack()) == DATA
     major = head[:8] + b"\x02\x00" + head[10:]
     with pytest.raises(StreamError, match=r"version 2\.0.*reads version 1; use"):
-        restored(sealed(major) + rest)
+        restored(replace(whole, header=sealed(major)).pack())
 
 
 @pytest.mark.parametrize(

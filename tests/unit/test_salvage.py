@@ -211,10 +211,6 @@ def test_chains_of_orphans_are_missing() -> None:
     assert page_of(image, 1) + page_of(image, 7) == make_pages(("spot", 2), "spot")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a record's header does not say which stream, or where in it, it belongs",
-)
 def test_a_stream_inside_the_guest_is_not_taken_for_ours() -> None:
     """Guests hold streams in their page cache, stored as they are."""
     decoy = make_pages(*[("spot", 77)] * 6)

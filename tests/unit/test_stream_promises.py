@@ -112,7 +112,8 @@ def test_lengths_that_are_not_there() -> None:
     for kind in (PAGES, INDEX, END, 200):
         for size in (1 << 20, 1 << 28, (1 << 32) - 1):
             rec = Rec(kind, 0, 1, b"\1", body_size=size, flags=1)
-            stream = a_header(length=PAGE) + rec.pack()
+            header = a_header(length=PAGE)
+            stream = header + rec.pack(header)
             with pytest.raises(StreamError):
                 restored(stream)
             assert salvaged(stream)[1] == {0}

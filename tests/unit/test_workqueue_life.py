@@ -221,7 +221,7 @@ def test_exit_with_work_in_flight(kind: str) -> None:
         if kind in ("native", "codec"):
             library = open_codec("none").library
             if kind == "codec":
-                library = _core.python_library("c", "", Codec)
+                library = _core.python_library("c", "python", "", "", Codec)
             handler = _core.compressor(library, page_size=4096, pages_max=4)
             content = bytes(range(256)) * 64
             pages = _core.PageMap(content, [(0, 4, 0)], 4096, False)

@@ -11,8 +11,8 @@ typedef struct LibraryObject {
     PyObject_HEAD
     CodecLibrary *library;
     PyObject *path; /* str */
-    CodecOps ops;   /* of a Python codec; its name is name_text */
-    PyObject *name_text;
+    CodecOps ops; /* of a Python codec; its texts are these two's */
+    PyObject *name_text, *provider_text;
     PythonCodec python;
 } LibraryObject;
 
@@ -221,6 +221,7 @@ static void library_dealloc(PyObject *object)
     codec_library_close(self->library);
     Py_CLEAR(self->python.factory);
     Py_CLEAR(self->name_text);
+    Py_CLEAR(self->provider_text);
     Py_CLEAR(self->path);
     free_object(object);
 }
@@ -333,11 +334,12 @@ static PyObject *core_bind(PyObject *module, PyObject *args)
 static PyObject *core_python_library(PyObject *module, PyObject *args)
 {
     ModuleState *state = PyModule_GetState(module);
-    PyObject *name, *path, *factory;
+    PyObject *name, *provider, *path, *factory;
+    const char *version;
     CodecError error;
 
-    if (!PyArg_ParseTuple(args, "UUO:python_library", &name, &path,
-                          &factory)) {
+    if (!PyArg_ParseTuple(args, "UUsUO:python_library", &name, &provider,
+                          &version, &path, &factory)) {
         return NULL;
     }
     LibraryObject *self = library_object(state, path);
@@ -346,14 +348,18 @@ static PyObject *core_python_library(PyObject *module, PyObject *args)
         return NULL;
     }
     self->name_text = Py_NewRef(name);
+    self->provider_text = Py_NewRef(provider);
     self->python.factory = Py_NewRef(factory);
     self->ops = python_codec;
     self->ops.name = PyUnicode_AsUTF8(name);
+    self->ops.provider = PyUnicode_AsUTF8(provider);
     self->library = codec_library_open(&self->ops, "", &error);
-    if (!self->ops.name || !self->library) {
+    if (!self->ops.name || !self->ops.provider || !self->library) {
         Py_DECREF(self);
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
     self->library->user = &self->python;
+    snprintf(self->library->version, sizeof(self->library->version), "%s",
+             version);
     return (PyObject *)self;
 }
