@@ -69,6 +69,7 @@ def compressor(
     pages_max: int,
     channels: int = 0,
     fill_zeros: bool = False,
+    output_fd: int = -1,
 ) -> Handler:
     """Classifies and compresses PageRequests.  Raises ValueError."""
 
@@ -81,8 +82,13 @@ def decompressor(
     pages_max: int,
     channels: int = 0,
     fill_zeros: bool = False,
+    output_fd: int = -1,
 ) -> Handler:
-    """Decompresses PageRequests; with ``fill_zeros`` zero pages too."""
+    """Decompresses PageRequests; with ``fill_zeros`` zero pages too.
+
+    Pages that a record itself holds are written to ``output_fd``, each at its
+    place in the image, by the queue's threads; what that raises is an OSError.
+    """
 
 def python_handler(
     handler: Callable[[ObjectRequest], object],
@@ -159,12 +165,9 @@ class PageRequest(_Request):
         mapped: bool,
         /,
     ) -> None: ...
-    def write_pages(self, fd: int, offset: int, /) -> None:
-        """Writes all pages but zero pages.  Raises OSError."""
-
     def restore_deduplicated(self, fd: int, /) -> None:
-        """Fetches deduplicated pages' content from the image restored so far.
-        Raises OSError."""
+        """Fetches deduplicated pages' content from the image restored so far,
+        and writes it to the handler's ``output_fd``.  Raises OSError."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 

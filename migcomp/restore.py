@@ -66,7 +66,7 @@ def restore(
     with ExitStack() as stack:
         where: Target
         if _is_regular(target):
-            where = SparseFile(target, header.page_size)
+            where = SparseFile(target)
         else:
             length = sum(block.length for block in header.blocks)
             known = UNKNOWN_LENGTH if header.pages is None else length
@@ -104,7 +104,7 @@ def verify(
     with ExitStack() as stack:
         target: Target
         if image is None:
-            target = Nowhere(header.page_size, _spool(reader, stack))
+            target = Nowhere(_spool(reader, stack))
         elif image.page_size != header.page_size:
             raise Mismatch(
                 f"{named(reader.path)} has pages of {header.page_size} bytes; "
@@ -180,6 +180,7 @@ class _Run:
             pages_max=header.packet_pages,
             channels=header.channels,
             fill_zeros=self._target.fill_zeros,
+            output_fd=self._target.output_fd,
         )
         try:
             with ThreadedWorkqueue(

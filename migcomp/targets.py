@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Target(Protocol):
     """Takes the image's pages in order.
 
-    ``fd`` holds what came before, for deduplicated pages; ``fill_zeros``: it
-    wants the data of zero pages too.
+    ``fd`` holds what came before, for deduplicated pages; ``output_fd``: where
+    the workers write, at their places, all pages but zero pages, -1 for
+    nowhere; ``fill_zeros``: it wants the data of zero pages too.
     """
 
     fd: int
+    output_fd: int
     fill_zeros: bool
 
     def pages(self, request: PageRequest) -> None: ...
@@ -35,18 +37,14 @@ class SparseFile:
 
     fill_zeros = False
 
-    def __init__(self, file: BinaryIO, page_size: int) -> None:
-        self.fd = file.fileno()
-        self._page_size = page_size
+    def __init__(self, file: BinaryIO) -> None:
+        self.fd = self.output_fd = file.fileno()
 
     def pages(self, request: PageRequest) -> None:
-        request.write_pages(self.fd, request.first_page * self._page_size)
+        pass
 
     def zeros(self, first_page: int, pages: int) -> None:
-        # So that the hole can be read back before more is written.
-        end = (first_page + pages) * self._page_size
-        if os.fstat(self.fd).st_size < end:
-            os.ftruncate(self.fd, end)
+        pass
 
     def finish(self, length: int) -> None:
         os.ftruncate(self.fd, length)
@@ -55,7 +53,7 @@ class SparseFile:
 class Pipe:
     """Anything written front to back.
 
-    ``keep``: a sparse copy for deduplicated pages to be read back from.
+    ``keep``: a file for a copy, for deduplicated pages to be read back from.
     """
 
     fill_zeros = True
@@ -68,17 +66,12 @@ class Pipe:
         self._length = length
         self._written = 0
         self._last = b""
-        self._copy = None if keep is None else SparseFile(keep, page_size)
-        self.fd = -1 if self._copy is None else self._copy.fd
+        self.fd = self.output_fd = -1 if keep is None else keep.fileno()
 
     def pages(self, request: PageRequest) -> None:
-        if self._copy is not None:
-            self._copy.pages(request)
         self._write(request)
 
     def zeros(self, first_page: int, pages: int) -> None:
-        if self._copy is not None:
-            self._copy.zeros(first_page, pages)
         whole = bytes(min(pages * self._page_size, 1 << 20))
         left = pages * self._page_size
         while left:
@@ -114,6 +107,7 @@ class Pipe:
 class Comparison:
     """The image that the stream should be of; ``fd`` is that image's file."""
 
+    output_fd = -1
     fill_zeros = True
 
     def __init__(self, image: Image, stream: str) -> None:
@@ -157,17 +151,14 @@ class Nowhere:
 
     fill_zeros = False
 
-    def __init__(self, page_size: int, keep: BinaryIO | None) -> None:
-        self._copy = None if keep is None else SparseFile(keep, page_size)
-        self.fd = -1 if self._copy is None else self._copy.fd
+    def __init__(self, keep: BinaryIO | None) -> None:
+        self.fd = self.output_fd = -1 if keep is None else keep.fileno()
 
     def pages(self, request: PageRequest) -> None:
-        if self._copy is not None:
-            self._copy.pages(request)
+        pass
 
     def zeros(self, first_page: int, pages: int) -> None:
-        if self._copy is not None:
-            self._copy.zeros(first_page, pages)
+        pass
 
     def finish(self, length: int) -> None:
         pass

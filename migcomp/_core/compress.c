@@ -223,7 +223,7 @@ static int handle_input(PageJob *job, PageRequest *request,
                         const CompressState *state)
 {
     request->data_size = 0;
-    request->failure.image = false;
+    request->failure = (PageFailure){0};
     if (request->stage == STAGE_CLASSIFY) {
         classify_pages(job, request);
         return 0;

@@ -8,6 +8,7 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_write.h"
 #include "xxh64.h"
 
 #include <errno.h>
@@ -256,7 +257,7 @@ static int handle_body(PageJob *job, PageRequest *request,
     Rest rest = {request->input, request->input_size};
     int failed = 0;
 
-    request->failure.image = false;
+    request->failure = (PageFailure){0};
     if (request->pages > job->pages_max ||
         request->channel >= (job->channels ? job->channels : 1)) {
         return malformed(request, 0, "a record that exceeds the header");
@@ -268,8 +269,14 @@ static int handle_body(PageJob *job, PageRequest *request,
     if (!failed) {
         failed = read_payload(job, request, state->decompressor, &rest);
     }
-    if (!failed) {
-        finish_pages(job, request);
+    if (failed) {
+        return failed;
+    }
+    finish_pages(job, request);
+    if (job->output_fd >= 0) {
+        failed =
+            page_write(request, job->page_size, job->output_fd, OWN_CLASSES);
+        request->failure.written = failed;
     }
     return failed;
 }

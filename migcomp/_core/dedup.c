@@ -150,9 +150,11 @@ int dedup_restore(const PageJob *job, PageRequest *request, int fd)
             }
             ssize_t got = pread(fd, page, page_size, offset);
 
-            if (got != (ssize_t)page_size) {
-                return got < 0 ? -errno : -ENODATA;
+            if (got < 0) {
+                return -errno;
             }
+            /* A hole at the end of what has been written so far. */
+            memset(page + got, 0, page_size - (size_t)got);
         }
         request->hashes[i] = xxh64(page, page_size, 0);
     }

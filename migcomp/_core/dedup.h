@@ -46,8 +46,8 @@ int dedup_resolve(DedupTable *table, const PageMap *map, PageRequest *request);
 
 /*
  * Gives deduplicated pages of a decompressed request their content, read from
- * the image restored so far: page n at offset n * page_size of fd.  Negative
- * errno; -ENODATA when such a page is not there.
+ * the image restored so far: page n at offset n * page_size of fd, zeros where
+ * the file ends before.  Negative errno; -ENODATA when no file is so long.
  */
 int dedup_restore(const PageJob *job, PageRequest *request, int fd);
 

@@ -60,6 +60,7 @@ int page_request_fail(PageRequest *request, uint64_t page, bool image,
 
     request->failure.page = page;
     request->failure.image = image;
+    request->failure.written = 0;
     va_start(arguments, format);
     vsnprintf(request->failure.error.text, sizeof(request->failure.error.text),
               format, arguments);

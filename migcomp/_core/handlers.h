@@ -37,6 +37,8 @@ typedef struct PageJob {
     uint32_t channels; /* for GROUPING_STREAM */
     bool copy_input;   /* the codec must not touch mapped memory itself */
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
+    int output_fd;     /* decompress: where the pages that are the record's own
+                        * go, each at its place; -1: nowhere */
     uint64_t zero_hash;
 
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
@@ -54,6 +56,7 @@ typedef enum Stage {
 typedef struct PageFailure {
     uint64_t page; /* number in the image */
     bool image;    /* the image's fault, not the codec's */
+    int written;   /* negative errno of a failed write, which is all then */
     CodecError error;
 } PageFailure;
 

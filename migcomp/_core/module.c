@@ -13,6 +13,7 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_write.h"
 #include "workqueue.h"
 #include "xxh64.h"
 

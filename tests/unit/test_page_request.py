@@ -89,7 +89,6 @@ def test_everything_belongs_to_whoever_holds_the_request() -> None:
         yield request, lambda: request.stage
         yield request, lambda: memoryview(request)
         yield request, lambda: request.load_record(b"", 0, 1, 0, 0, False)
-        yield request, lambda: request.write_pages(1, 0)
         yield request, lambda: request.restore_deduplicated(1)
         yield other, lambda: other.load(a_map(noise(1)), 0, 1, WHOLE, 0)
         yield other, lambda: other.read(0, 0, 1, 0)
@@ -169,7 +168,7 @@ def test_each_kind_of_request_has_its_own_methods(
     with pytest.raises(ValueError, match="not for requests that compress"):
         packing.load_record(b"short", 0, 8, 0, 0, False)
     with pytest.raises(ValueError, match="not for requests that compress"):
-        packing.write_pages(1, 0)
+        packing.restore_deduplicated(0)
     with pytest.raises(ValueError, match="not for requests that decompress"):
         unpacking.load(a_map(noise(1)), 0, 1, WHOLE, 0)
     with pytest.raises(ValueError, match="not for requests that decompress"):
@@ -201,10 +200,6 @@ def test_numbers_that_run_code_cannot_pull_the_request_away() -> None:
 
     with pytest.raises(ValueError, match="destroyed"):
         request.restore_deduplicated(Destroyer())
-    queue = a_queue(kind=_core.decompressor)
-    request = queue.get_request()
-    with pytest.raises(ValueError, match="destroyed"):
-        request.write_pages(Destroyer(), 0)
     queue = a_queue()
     request = queue.get_request()
     with pytest.raises(ValueError, match="destroyed"):
@@ -233,19 +228,34 @@ def test_records_come_back(codec: str, tmp_path: Path) -> None:
     path = tmp_path / "image"
     with (
         path.open("wb") as file,
-        a_queue(codec, kind=_core.decompressor, fill_zeros=True) as queue,
+        a_queue(
+            codec,
+            kind=_core.decompressor,
+            fill_zeros=True,
+            output_fd=file.fileno(),
+        ) as queue,
     ):
         request = queue.get_request()
-        request.load_record(array.array("B", body), 0, 6, 0, checksum, False)
+        request.load_record(array.array("B", body), 5, 6, 0, checksum, False)
         queue.submit_request(request)
         queue.collect_request()
         assert bytes(memoryview(request)) == content
-        request.write_pages(file.fileno(), 0)
-        with pytest.raises(OSError, match="descriptor"):
-            request.write_pages(file.fileno() + 1000, 0)
-        with pytest.raises(OSError, match="argument"):
-            request.write_pages(file.fileno(), -PAGE)
-    assert path.read_bytes() == content
+    assert path.read_bytes() == bytes(5 * PAGE) + content
+
+
+@pytest.mark.parametrize(
+    ("fd", "first_page", "words"),
+    [(2**20, 0, "descriptor"), (1, 2**63, "too large"), (1, 2**52, "too large")],
+)
+def test_an_output_that_cannot_be_written(fd: int, first_page: int, words: str) -> None:
+    body, checksum = compressed(text(1))
+    queue = a_queue(kind=_core.decompressor, output_fd=fd)
+    request = queue.get_request()
+    request.load_record(body, first_page, 1, 0, checksum, False)
+    queue.submit_request(request)
+    with pytest.raises(OSError, match=words):
+        queue.collect_request()
+    queue.destroy()
 
 
 def test_every_broken_record_is_an_error() -> None:
@@ -286,8 +296,8 @@ def test_stale_results_are_gone_after_a_load(tmp_path: Path) -> None:
         queue.submit_request(request)
         queue.collect_request()
         assert request.counts == (0, 0, 1, 0, 0)
-        with pytest.raises(OSError, match="No data"):
-            request.restore_deduplicated(null.fileno())
+        request.restore_deduplicated(null.fileno())
+        assert bytes(memoryview(request)) == bytes(PAGE)
         request.load_record(body, 0, 1, 0, _core.xxh64(body), False)
         request.restore_deduplicated(null.fileno())
         assert request.counts == (0, 0, 0, 0, 0)

@@ -11,6 +11,7 @@ import threading
 from functools import cache
 from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 from typing import BinaryIO, cast
 
 import pytest
@@ -192,6 +193,27 @@ def test_a_full_target(room: int) -> None:
             restore(reader, cast(BinaryIO, sink))
     assert caught.value.errno == errno.ENOSPC
     # Though the exception still holds what its frames refer to.
+    await_threads(before)
+
+
+@pytest.mark.parametrize("room", [0, PAGE, 3 * PAGE + 1])
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_full_file(dedup: bool, room: int, tmp_path: Path) -> None:
+    """Workers write it, and the submitter what is deduplicated."""
+    before = threads_now()
+    data = make_pages(("spot", 1), "noise") + make_pages(("spot", 1), "zero") * 3
+    stream, _ = compressed(data, Choice(packet_pages=2, dedup=dedup))
+    setrlimit(RLIMIT_FSIZE, (room, RLIM_INFINITY))
+    try:
+        with (
+            memory_file(stream) as path,
+            open_stream(path) as reader,
+            FileIO(tmp_path / "image", "wb+") as target,
+            pytest.raises(OSError, match="File too large"),
+        ):
+            restore(reader, target)
+    finally:
+        setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
     await_threads(before)
 
 

@@ -122,19 +122,20 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
                               PyObject *keywords, HandlerKind kind)
 {
     static char *names[] = {"library",   "level",    "grouping",   "page_size",
-                            "pages_max", "channels", "fill_zeros", NULL};
+                            "pages_max", "channels", "fill_zeros", "output_fd",
+                            NULL};
     ModuleState *state = PyModule_GetState(module);
     PyObject *library;
-    int level = 0, grouping = 0, fill_zeros = 0;
+    int level = 0, grouping = 0, fill_zeros = 0, output_fd = -1;
     uint32_t page_size = 0, pages_max = 0, channels = 0;
     const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&p", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&pi", names,
                                      state->library_type, &library, &level,
                                      &grouping, to_uint32, &page_size,
                                      to_uint32, &pages_max, to_uint32,
-                                     &channels, &fill_zeros)) {
+                                     &channels, &fill_zeros, &output_fd)) {
         return NULL;
     }
     codec = ((LibraryObject *)library)->library;
@@ -157,6 +158,7 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         .channels = channels,
         .copy_input = is_python_codec(self->library),
         .fill_zeros = fill_zeros,
+        .output_fd = output_fd,
     };
     if (check_job(&self->job)) {
         Py_DECREF(self);

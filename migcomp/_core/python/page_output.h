@@ -14,83 +14,13 @@ static BoundRequest *live_for(RequestObject *self, bool compressing)
     return bound;
 }
 
-/* Writes all of it; 0 or an errno value. */
-static int write_fully(int fd, const uint8_t *from, size_t size, off_t offset)
-{
-    while (size) {
-        ssize_t put = pwrite(fd, from, size, offset);
-
-        if (put > 0) {
-            from += put;
-            size -= (size_t)put;
-            offset += put;
-        } else if (errno != EINTR) {
-            return put ? errno : ENOSPC;
-        }
-    }
-    return 0;
-}
-
-/* Every run of pages that are not zero. */
-static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
-                      off_t offset)
-{
-    uint32_t i = 0;
-
-    while (i < request->pages) {
-        uint32_t start = i;
-
-        while (i < request->pages && request->classes[i] != PAGE_ZERO) {
-            i++;
-        }
-        size_t begin = (size_t)start * page_size;
-        size_t size = (size_t)(i - start) * page_size;
-        int failed = write_fully(fd, request->data + begin, size,
-                                 offset + (off_t)begin);
-
-        if (failed) {
-            return failed;
-        }
-        while (i < request->pages && request->classes[i] == PAGE_ZERO) {
-            i++;
-        }
-    }
-    return 0;
-}
-
-/* write_pages(fd, offset): leaves holes for zero pages. */
-static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
-{
-    RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound;
-    long long offset;
-    int fd, failed;
-
-    if (!PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
-        return NULL;
-    }
-    bound = live_for(self, false);
-    if (!bound) {
-        return NULL;
-    }
-    pin(self);
-    Py_BEGIN_ALLOW_THREADS
-    failed = write_runs(&bound->page, self->job->page_size, fd, offset);
-    Py_END_ALLOW_THREADS
-    unpin(self);
-    if (failed) {
-        errno = failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
-}
-
 /* restore_deduplicated(fd) */
 static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
 {
     RequestObject *self = (RequestObject *)object;
     int fd = PyObject_AsFileDescriptor(fd_object);
     BoundRequest *bound = fd < 0 ? NULL : live_for(self, false);
+    const PageJob *job = self->job;
     int failed;
 
     if (!bound) {
@@ -98,7 +28,11 @@ static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
     }
     pin(self);
     Py_BEGIN_ALLOW_THREADS
-    failed = dedup_restore(self->job, &bound->page, fd);
+    failed = dedup_restore(job, &bound->page, fd);
+    if (!failed && job->output_fd >= 0) {
+        failed = page_write(&bound->page, job->page_size, job->output_fd,
+                            DEDUPLICATED_CLASS);
+    }
     Py_END_ALLOW_THREADS
     unpin(self);
     if (failed) {

@@ -246,6 +246,11 @@ static int queue_request_handler(void *request, void *opaque, void *queue)
 static void raise_page_error(QueueObject *self, const PageFailure *failure,
                              PyObject *cause)
 {
+    if (failure->written) {
+        errno = -failure->written;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return;
+    }
     PyObject *raised = PyObject_CallFunction(
         self->state->page_error, "KNO", (unsigned long long)failure->page,
         text_of(failure->error.text), failure->image ? Py_True : Py_False);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "page_write.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static int write_fully(int fd, const uint8_t *from, size_t size, off_t offset)
+{
+    while (size) {
+        ssize_t put = pwrite(fd, from, size, offset);
+
+        if (put > 0) {
+            from += put;
+            size -= (size_t)put;
+            offset += put;
+        } else if (!put || errno != EINTR) {
+            return put ? -errno : -ENOSPC;
+        }
+    }
+    return 0;
+}
+
+static bool is_among(const PageRequest *request, uint32_t i, unsigned classes)
+{
+    return classes >> request->classes[i] & 1u;
+}
+
+int page_write(const PageRequest *request, uint32_t page_size, int fd,
+               unsigned classes)
+{
+    uint32_t i = 0;
+    off_t end;
+
+    if (__builtin_add_overflow(request->first_page, request->pages, &end) ||
+        __builtin_mul_overflow(end, page_size, &end)) {
+        return -EFBIG;
+    }
+    while (i < request->pages) {
+        uint32_t start = i;
+
+        while (i < request->pages && is_among(request, i, classes)) {
+            i++;
+        }
+        size_t begin = (size_t)start * page_size;
+        int failed = write_fully(
+            fd, request->data + begin, (size_t)(i - start) * page_size,
+            (off_t)(request->first_page + start) * page_size);
+
+        if (failed) {
+            return failed;
+        }
+        while (i < request->pages && !is_among(request, i, classes)) {
+            i++;
+        }
+    }
+    return 0;
+}
