@@ -166,8 +166,12 @@ class PageRequest(_Request):
         /,
     ) -> None: ...
     def restore_deduplicated(self, fd: int, /) -> None:
-        """Fetches deduplicated pages' content from the image restored so far,
-        and writes it to the handler's ``output_fd``.  Raises OSError."""
+        """Fetches deduplicated pages' content from the image restored so far.
+        Raises OSError."""
+
+    def write_deduplicated(self) -> None:
+        """Writes those pages where the queue's threads wrote the others.  Raises
+        OSError."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 

@@ -279,6 +279,7 @@ class _Run:
                     f"{named(self._reader.path)}: a deduplicated page near page "
                     f"{head.first_page} refers to one that is not there"
                 ) from error
+            request.write_deduplicated()
             if self._salvage:
                 self.losses.add_orphans(record)
         self._digest.update(request.hashes)

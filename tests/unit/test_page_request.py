@@ -90,6 +90,7 @@ def test_everything_belongs_to_whoever_holds_the_request() -> None:
         yield request, lambda: memoryview(request)
         yield request, lambda: request.load_record(b"", 0, 1, 0, 0, False)
         yield request, lambda: request.restore_deduplicated(1)
+        yield request, lambda: request.write_deduplicated()
         yield other, lambda: other.load(a_map(noise(1)), 0, 1, WHOLE, 0)
         yield other, lambda: other.read(0, 0, 1, 0)
         yield other, lambda: setattr(other, "stage", WHOLE)
@@ -168,7 +169,7 @@ def test_each_kind_of_request_has_its_own_methods(
     with pytest.raises(ValueError, match="not for requests that compress"):
         packing.load_record(b"short", 0, 8, 0, 0, False)
     with pytest.raises(ValueError, match="not for requests that compress"):
-        packing.restore_deduplicated(0)
+        packing.write_deduplicated()
     with pytest.raises(ValueError, match="not for requests that decompress"):
         unpacking.load(a_map(noise(1)), 0, 1, WHOLE, 0)
     with pytest.raises(ValueError, match="not for requests that decompress"):

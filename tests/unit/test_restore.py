@@ -203,17 +203,17 @@ def test_a_full_file(dedup: bool, room: int, tmp_path: Path) -> None:
     before = threads_now()
     data = make_pages(("spot", 1), "noise") + make_pages(("spot", 1), "zero") * 3
     stream, _ = compressed(data, Choice(packet_pages=2, dedup=dedup))
-    setrlimit(RLIMIT_FSIZE, (room, RLIM_INFINITY))
-    try:
-        with (
-            memory_file(stream) as path,
-            open_stream(path) as reader,
-            FileIO(tmp_path / "image", "wb+") as target,
-            pytest.raises(OSError, match="File too large"),
-        ):
-            restore(reader, target)
-    finally:
-        setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
+    with (
+        memory_file(stream) as path,
+        open_stream(path) as reader,
+        FileIO(tmp_path / "image", "wb+") as target,
+    ):
+        setrlimit(RLIMIT_FSIZE, (room, RLIM_INFINITY))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                restore(reader, target)
+        finally:
+            setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
     await_threads(before)
 
 

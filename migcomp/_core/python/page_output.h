@@ -20,7 +20,6 @@ static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
     RequestObject *self = (RequestObject *)object;
     int fd = PyObject_AsFileDescriptor(fd_object);
     BoundRequest *bound = fd < 0 ? NULL : live_for(self, false);
-    const PageJob *job = self->job;
     int failed;
 
     if (!bound) {
@@ -28,10 +27,32 @@ static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
     }
     pin(self);
     Py_BEGIN_ALLOW_THREADS
-    failed = dedup_restore(job, &bound->page, fd);
-    if (!failed && job->output_fd >= 0) {
-        failed = page_write(&bound->page, job->page_size, job->output_fd,
-                            DEDUPLICATED_CLASS);
+    failed = dedup_restore(self->job, &bound->page, fd);
+    Py_END_ALLOW_THREADS
+    unpin(self);
+    if (failed) {
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* write_deduplicated() */
+static PyObject *page_request_write(PyObject *object, PyObject *unused)
+{
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live_for(self, false);
+    int failed = 0;
+
+    (void)unused;
+    if (!bound) {
+        return NULL;
+    }
+    pin(self);
+    Py_BEGIN_ALLOW_THREADS
+    if (self->job->output_fd >= 0) {
+        failed = page_write(&bound->page, self->job->page_size,
+                            self->job->output_fd, DEDUPLICATED_CLASS);
     }
     Py_END_ALLOW_THREADS
     unpin(self);

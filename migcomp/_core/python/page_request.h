@@ -357,6 +357,7 @@ static PyMethodDef page_request_methods[] = {
     {"read", page_request_read, METH_VARARGS, NULL},
     {"load_record", page_request_load_record, METH_VARARGS, NULL},
     {"restore_deduplicated", page_request_restore, METH_O, NULL},
+    {"write_deduplicated", page_request_write, METH_NOARGS, NULL},
     {0},
 };
 
