@@ -286,9 +286,23 @@ static int handle_mapped(PageJob *job, PageRequest *request,
 {
     Guard guard;
 
+    if (job->copy_input && request->input_size > page_job_input_max(job)) {
+        return malformed(request, 0, "a record that exceeds the header");
+    }
+    if (job->copy_input && !page_request_copy(job, request)) {
+        return page_request_fail(request, request->first_page, false,
+                                 "no memory for a copy of the record");
+    }
     if (!GUARD_ENTER(&guard, request->input, request->input_size)) {
         return malformed(request, 0,
                          "the stream became shorter while it was read");
+    }
+    if (job->copy_input) {
+        memcpy(request->copy, request->input, request->input_size);
+        guard_leave(&guard);
+        request->input = request->copy;
+        request->mapped = false;
+        return handle_body(job, request, state);
     }
     int failed = handle_body(job, request, state);
 

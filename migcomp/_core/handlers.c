@@ -44,11 +44,21 @@ void page_request_uninit(PageRequest *request)
     free(request->copy);
 }
 
+size_t page_job_input_max(const PageJob *job)
+{
+    size_t pages = (size_t)job->pages_max * job->page_size;
+
+    /* docs/stream-format.md, the bound of a PAGES record. */
+    return pages + 9 * (size_t)job->pages_max + pages / 64 + PAGE_SIZE_MIN;
+}
+
 uint8_t *page_request_copy(const PageJob *job, PageRequest *request)
 {
     if (!request->copy) {
-        request->copy = aligned_alloc(PAGE_SIZE_MIN, (size_t)job->pages_max *
-                                                         job->page_size);
+        size_t room = page_job_input_max(job) + PAGE_SIZE_MIN - 1;
+
+        request->copy = aligned_alloc(
+            PAGE_SIZE_MIN, room / PAGE_SIZE_MIN * PAGE_SIZE_MIN);
     }
     return request->copy;
 }

@@ -108,7 +108,10 @@ void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 void page_compress_job_end(PageJob *job);
 void page_decompress_job_end(PageJob *job);
 
-/* Memory for the request's copy of its input, pages_max pages; NULL without
+/* What a request's input is at most: its pages, or the body of a record. */
+size_t page_job_input_max(const PageJob *job);
+
+/* Memory for the request's copy of its input, of that size; NULL without
  * memory. */
 uint8_t *page_request_copy(const PageJob *job, PageRequest *request);
 

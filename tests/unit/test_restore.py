@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import threading
 from functools import cache
 from io import BytesIO, FileIO, RawIOBase
@@ -26,9 +24,7 @@ from migcomp.restore import restore, verify
 from migcomp.results import Block
 from migcomp.stream.reader import StreamReader, open_stream
 from tests.conftest import (
-    KINDS,
     PAGE,
-    REPOSITORY,
     Rec,
     await_threads,
     compressed,
@@ -257,7 +253,7 @@ def test_another_image(dedup: bool) -> None:
         check(DATA + bytes(PAGE), page_size=8192)
 
 
-# --- Handlers, and files that shrink --------------------------------------------------
+# --- Handlers ------------------------------------------------------------------------
 
 
 def test_a_handler_is_named_by_the_user_only() -> None:
@@ -286,76 +282,6 @@ def test_a_handler_that_gives_too_little() -> None:
     stream, _ = compressed(make_pages("spot"), Choice(handler=handler))
     with pytest.raises(WorkerError, match=r"page 0: 2048 bytes where 4096 were"):
         restored(stream, handler=handler)
-
-
-SHRINKING = """
-import os, sys
-from migcomp import _core
-from migcomp.codecs import open_codec
-from migcomp.errors import PageError, StreamError
-from migcomp.restore import restore
-from migcomp.stream.reader import open_stream
-from migcomp.workqueue import ThreadedWorkqueue
-
-path, cut, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-with open_stream(path) as reader, open(path + ".out", "wb+", buffering=0) as target:
-    if mode == "worker":
-        record = next(reader.records())
-        os.truncate(path, cut)
-        handler = _core.decompressor(
-            open_codec("none").library, grouping=1, page_size=4096, pages_max=64
-        )
-        with ThreadedWorkqueue("shrink", 1, 1, handler=handler) as queue:
-            request = queue.get_request()
-            head = record.head
-            request.load_record(
-                record.body, 0, head.pages, 0, head.body_checksum, record.mapped
-            )
-            queue.submit_request(request)
-            try:
-                queue.collect_request()
-            except PageError as error:
-                print(error.of_input, error.reason)
-    else:
-        read_head = reader._read_head
-
-        def read_and_cut():
-            head = read_head()
-            os.truncate(path, cut)
-            return head
-
-        reader._read_head = read_and_cut
-        try:
-            restore(reader, target, salvage=mode == "salvage", threads=1)
-            print("saved")
-        except StreamError as error:
-            print(error)
-"""
-
-
-@pytest.mark.parametrize(
-    ("mode", "sentence"),
-    [
-        ("worker", "True the stream became shorter while it was read"),
-        ("strict", "s.migc: it is cut off"),
-        ("salvage", "saved"),
-    ],
-)
-def test_a_stream_that_shrinks(tmp_path: Path, mode: str, sentence: str) -> None:
-    """In a process of its own, which would not survive a mistake."""
-    path = tmp_path / "s.migc"
-    stream, _ = compressed(make_pages(*KINDS * 20), Choice("none", packet_pages=64))
-    path.write_bytes(stream)
-    cut = dissect(stream).data[0].offset + 40
-    done = subprocess.run(
-        [sys.executable, "-c", SHRINKING, path, str(cut), mode],
-        capture_output=True,
-        cwd=REPOSITORY,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert sentence in done.stdout
 
 
 def test_a_reader_says_how_far_it_came() -> None:
