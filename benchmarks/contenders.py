@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,17 +108,32 @@ class Memory:
         }
 
 
+#: Of its thread: a name for each number of requests that a queue is tried with.
+QUEUE_PATTERNS = {
+    1: "lockstep-1",
+    4: "pipelined-4",
+    16: "pipelined-16",
+    64: "pipelined-64",
+}
+
+
 @dataclass(frozen=True)
 class QueueCost:
-    """Nanoseconds per empty request, by pattern and size; see queue_cost.c."""
+    """Nanoseconds per empty request of ``design`` with one worker.
 
-    program: Path
-    requests: int = 1_000_000
+    Of each size, by ``migcomp bench queue``.
+    """
+
+    design: str
+    requests: int
 
     def __call__(self) -> Sample:
-        command = [str(self.program), str(self.requests)]
+        command = [sys.executable, "-m", "migcomp", "bench", "queue", "--json"]
+        command += ["--design", self.design, "--handler", "empty", "-t", "1"]
+        command += ["-r", ",".join(map(str, QUEUE_PATTERNS))]
+        command += ["-m", f"{4 * self.requests}KiB", "-c", "1"]
         report = json.loads(process.run(command).stdout)
         return {
-            f"{row['pattern']}-{row['requests_per_thread']}": row["ns_per_request"]
-            for row in report["rows"]
+            QUEUE_PATTERNS[row["requests-per-thread"]]: row["ns-per-request"]["median"]
+            for row in report["series"]
         }

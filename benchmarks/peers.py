@@ -19,8 +19,7 @@ from benchmarks.contenders import (
     Program,
     QueueCost,
 )
-from benchmarks.executor_cost import ExecutorCost
-from benchmarks.programs import build_limit, build_queue_cost, limit_command
+from benchmarks.programs import build_limit, limit_command
 from benchmarks.python_peers import PEERS
 from migcomp.codecs import providers
 
@@ -296,12 +295,12 @@ def _costs(setup: Setup) -> list[Contender]:
         Contender(
             "queue",
             "an empty request of the workqueue, one worker",
-            QueueCost(build_queue_cost(setup.folder)),
+            QueueCost("workqueue", requests=1_000_000),
         ),
         Contender(
             "executor",
             "an empty task of ThreadPoolExecutor, one worker",
-            ExecutorCost(),
+            QueueCost("executor", requests=10_000),
         ),
     ]
 

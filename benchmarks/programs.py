@@ -56,13 +56,13 @@ def build_limit(folder: Path) -> Path:
     )
 
 
-def build_queue_cost(folder: Path) -> Path:
+def build_queue_constants(folder: Path) -> Path:
     """With the optimisation that the package is built with."""
     return _compile(
-        folder / "queue_cost",
+        folder / "queue_constants",
         "-O2",
         f"-I{CORE}",
-        HERE / "queue_cost.c",
+        HERE / "queue_constants.c",
         *(CORE / name for name in _QUEUE),
     )
 

@@ -1,52 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Statistics of repeated measurements.
+"""Samples of contenders, and their ratios.
 
-The median says what to expect and the median absolute deviation (MAD) how
-far a round strays from it; neither minds a disturbed round.  Ratios are taken
-round by round, so that a machine that is slow for a minute is slow for both
-sides, and then summed up the same way.
+Ratios are taken round by round, so that a machine that is slow for a minute is
+slow for both sides, and then summed up like everything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
 
 #: What a contender measured in one round, by quantity.
 Sample = Mapping[str, float]
 
 #: Relative differences below this say nothing.
 NOISE = 0.03
-
-
-@dataclass(frozen=True)
-class Summary:
-    """``mad`` is absolute, in the unit of the values."""
-
-    median: float
-    mad: float
-    least: float
-    most: float
-    rounds: int
-
-    @property
-    def relative_mad(self) -> float:
-        return self.mad / abs(self.median) if self.median else 0.0
-
-
-def summarize(values: Sequence[float]) -> Summary:
-    """Raises ValueError without values."""
-    if not values:
-        raise ValueError("there is nothing to summarize")
-    middle = median(values)
-    return Summary(
-        middle,
-        median(abs(value - middle) for value in values),
-        min(values),
-        max(values),
-        len(values),
-    )
 
 
 def values_of(samples: Sequence[Sample], quantity: str) -> list[float]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from benchmarks.contenders import Contender
-from benchmarks.samples import Sample, ratios, summarize, values_of
+from benchmarks.samples import Sample, ratios, values_of
 from benchmarks.targets import Verdict
+from migcomp.bench.statistics import summarize
 
 #: The bare loop that does the same work, by the end of a contender's name.
 _LIMITS = {

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.samples import NOISE, Sample, Summary, ratios, summarize, values_of
+from benchmarks.samples import NOISE, Sample, ratios, values_of
+from migcomp.bench.statistics import Summary, summarize
 
 MIB = 2**20
 

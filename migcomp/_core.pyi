@@ -227,6 +227,72 @@ class QueueStats(TypedDict):
     thread_requests_nr: int
     threads: list[ThreadStats]
 
+@type_check_only
+class BenchRound(TypedDict):
+    wall_ns: int
+    submitter_cpu_ns: int
+    cpu_ns: int
+    idle_ns: int
+    idle_cpu_ns: int
+    busy: int
+    worker_wakeups: int
+    submitter_wakeups: int
+    worker_spins: int
+    submitter_spins: int
+    lost: int
+    repeated: int
+    wrong: int
+
+@final
+class BenchJob:
+    """What a benchmark of work queues takes through them; see bench.h.
+
+    Either ``requests`` that cost about ``cost_ns`` of CPU time each, or what
+    ``memory`` holds, cut into requests of ``request_size`` bytes that
+    ``library`` compresses.  The latter are done once by the constructor, to
+    know what must come.  Raises ValueError, CodecUnavailable, MemoryError."""
+
+    def __new__(
+        cls,
+        *,
+        requests: int = 0,
+        cost_ns: int = 0,
+        memory: Buffer = ...,
+        library: Library = ...,
+        level: int = 0,
+        request_size: int = 0,
+    ) -> Self: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    def round(
+        self, design: str, threads: int, requests: int, idle_ns: int, /
+    ) -> BenchRound:
+        """All requests through a new queue of a design in C, and ``idle_ns``
+        of idleness.  Raises ValueError, OSError."""
+
+@final
+class BenchWorker:
+    """One thread's means to serve a job's requests."""
+
+    def __new__(cls, job: BenchJob) -> Self: ...
+    def serve(self, index: int, /) -> int:
+        """The digest of the request's result.  Raises ValueError."""
+
+@final
+class BenchTally:
+    """Whether each of a job's requests came once, with the right digest."""
+
+    def __new__(cls, job: BenchJob) -> Self: ...
+    def add(self, index: int, digest: int, /) -> None: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def repeated(self) -> int: ...
+    @property
+    def wrong(self) -> int: ...
+
 @disjoint_base
 class Workqueue:
     """See migcomp.workqueue.ThreadedWorkqueue and workqueue.h.

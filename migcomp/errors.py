@@ -55,6 +55,12 @@ class Mismatch(MigcompError):
     exit_code = 8
 
 
+class QueueFault(MigcompError):
+    """A design of a work queue lost, repeated or spoilt a request."""
+
+    exit_code = 9
+
+
 class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 

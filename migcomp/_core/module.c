@@ -8,6 +8,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "bench.h"
 #include "codec.h"
 #include "dedup.h"
 #include "event.h"
@@ -36,6 +37,8 @@
 #include "python/queue_wait.h"
 #include "python/queue_methods.h"
 #include "python/queue_type.h"
+#include "python/bench.h"
+#include "python/bench_tally.h"
 
 static PyMethodDef core_methods[] = {
     {"bind", core_bind, METH_VARARGS, NULL},
@@ -89,6 +92,11 @@ static int core_exec(PyObject *module)
                             &state->object_request_type) ||
                    add_type(module, &dedup_spec, &state->dedup_type) ||
                    add_type(module, &queue_spec, &state->queue_type) ||
+                   add_type(module, &bench_job_spec, &state->bench_job_type) ||
+                   add_type(module, &bench_worker_spec,
+                            &state->bench_worker_type) ||
+                   add_type(module, &bench_tally_spec,
+                            &state->bench_tally_type) ||
                    PyModule_AddIntMacro(module, MAX_THREADS_NR) ||
                    PyModule_AddIntMacro(module, MAX_THREAD_REQUEST_NR) ||
                    PyModule_AddIntMacro(module, DEFAULT_THREAD_REQUEST_NR) ||
@@ -110,6 +118,9 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->object_request_type);
     Py_VISIT(state->dedup_type);
     Py_VISIT(state->queue_type);
+    Py_VISIT(state->bench_job_type);
+    Py_VISIT(state->bench_worker_type);
+    Py_VISIT(state->bench_tally_type);
     Py_VISIT(state->codec_unavailable);
     Py_VISIT(state->page_error);
     Py_VISIT(state->workqueue_error);
@@ -128,6 +139,9 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->object_request_type);
     Py_CLEAR(state->dedup_type);
     Py_CLEAR(state->queue_type);
+    Py_CLEAR(state->bench_job_type);
+    Py_CLEAR(state->bench_worker_type);
+    Py_CLEAR(state->bench_tally_type);
     Py_CLEAR(state->codec_unavailable);
     Py_CLEAR(state->page_error);
     Py_CLEAR(state->workqueue_error);

@@ -13,6 +13,7 @@ code  meaning
 6     a worker failed on a page
 7     an output exists, or cannot be written
 8     the stream is sound, but of another image
+9     a benchmark found that a work queue does not do what it should
 130   Ctrl-C
 141   who reads our output has gone
 143   SIGTERM

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The group of commands, each imported only when it is asked for."""
+"""All commands, and how the program ends."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import click
 
 from migcomp.cli.failures import failures
+from migcomp.cli.groups import LazyGroup
 
 _COMMANDS = (
     "run",
@@ -17,24 +17,13 @@ _COMMANDS = (
     "inspect",
     "codecs",
     "sample",
+    "bench",
     "completion",
 )
 
 
-class _Commands(click.Group):
-    """Finds the command NAME as ``command`` in the module ``migcomp.cli.NAME``."""
-
-    def list_commands(self, _context: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(
-        self, _context: click.Context, cmd_name: str
-    ) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"migcomp.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
+class _Commands(LazyGroup):
+    """Ends the program as failures.py says."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with failures():
@@ -64,9 +53,11 @@ def _print_version(
 
 @click.group(
     cls=_Commands,
+    package="migcomp.cli",
+    names=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 2 command line, 3 image, 4 stream, 5 codec, 6 worker, "
-    "7 output, 8 mismatch, 130 interrupted.",
+    "7 output, 8 mismatch, 9 benchmark, 130 interrupted.",
 )
 @click.option(
     "--version",

@@ -84,6 +84,33 @@ class Count(_Type):
         return int(value)
 
 
+class CountList(_Type):
+    """Positive numbers, no greater than what ``most`` gives: 4, 1,2,4 or 1-4."""
+
+    name = "numbers"
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._count = Count(most)
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: dict[int, None] = {}
+        for part in value.split(","):
+            first, dash, last = part.partition("-")
+            start = self._count.convert(first, param, ctx)
+            end = self._count.convert(last, param, ctx) if dash else start
+            if end < start:
+                self.fail(f"{part!r} runs backwards", param, ctx)
+            numbers.update(dict.fromkeys(range(start, end + 1)))
+        return tuple(numbers)
+
+
 class Address(Size):
     """A guest address: hexadecimal with 0x, or as a size."""
 
@@ -186,10 +213,38 @@ class Name(_Type):
         return [CompletionItem(n) for n in self._names() if n.startswith(incomplete)]
 
 
-def _max_threads() -> int:
+class NameList(Name):
+    """Several of the names, with commas between them."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if isinstance(value, tuple):
+            return value
+        named = (super(NameList, self).convert(n, param, ctx) for n in value.split(","))
+        return tuple(dict.fromkeys(named))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, name = incomplete.rpartition(",")
+        items = super().shell_complete(ctx, param, name)
+        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
+
+
+def max_threads() -> int:
     from migcomp.workqueue import MAX_THREADS
 
     return MAX_THREADS
+
+
+def max_requests() -> int:
+    from migcomp.workqueue import MAX_REQUESTS
+
+    return MAX_REQUESTS
 
 
 def threads_option(function: _Function) -> _Function:
@@ -198,7 +253,7 @@ def threads_option(function: _Function) -> _Function:
         "--threads",
         "--compress-threads",
         "threads",
-        type=Count(_max_threads),
+        type=Count(max_threads),
         metavar="N",
         help="Worker threads.  [default: one for each usable CPU]",
     )(function)

@@ -95,3 +95,29 @@ class _Meter:
     def stop(self) -> None:
         if self._shown:
             self._progress.stop()
+
+
+@contextmanager
+def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
+    """For work in steps: gives what is told (done, all); None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from migcomp.report.console import open_console
+
+    bar = Progress(
+        TextColumn(verb),
+        BarColumn(None),
+        TextColumn("{task.completed} of {task.total}"),
+        console=open_console(sys.stderr, color, least_width=0),
+        auto_refresh=False,
+        transient=True,
+        expand=True,
+    )
+    task = bar.add_task(verb, total=None)
+    with bar:
+        yield lambda done, total: bar.update(
+            task, completed=done, total=total, refresh=True
+        )

@@ -16,6 +16,7 @@ from migcomp.cli.options import (
     RamBlock,
     force_option,
     handler_option,
+    max_requests,
     report_options,
     threads_option,
 )
@@ -29,12 +30,6 @@ def _codecs() -> Sequence[str]:
     from migcomp.codecs import CODECS
 
     return CODECS
-
-
-def _max_requests() -> int:
-    from migcomp.workqueue import MAX_REQUESTS
-
-    return MAX_REQUESTS
 
 
 def _max_channels() -> int:
@@ -74,7 +69,7 @@ def _max_channels() -> int:
 @click.option(
     "-r",
     "--requests-per-thread",
-    type=Count(_max_requests),
+    type=Count(max_requests),
     metavar="N",
     default=4,
     show_default=True,

@@ -15,7 +15,20 @@ CORE = HERE.parents[1] / "migcomp" / "_core"
 CORE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
 CORE_HEADERS = ("atomics.h", "event.h", "workqueue.h", "workqueue_private.h")
 
+# Of the core, what a program needs besides.
+MORE_SOURCES = {
+    "bench_designs": (
+        "bench_job.c",
+        "bench_one_lock.c",
+        "bench_round.c",
+        "bench_thread_locks.c",
+        "bench_workqueue.c",
+        "xxh64.c",
+    )
+}
+
 PROGRAMS = (
+    "bench_designs",
     "event_lost_wakeup",
     "wq_affinity",
     "wq_destroy_midflight",
@@ -31,7 +44,10 @@ PROGRAMS = (
     "wq_stress",
 )
 # Functions that a program replaces for the core.
-WRAPPED = {"wq_faults": ("aligned_alloc", "free", "pthread_create")}
+WRAPPED = {
+    "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
+    "wq_faults": ("aligned_alloc", "free", "pthread_create"),
+}
 
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-pthread")
 BUILDS = {
@@ -90,7 +106,8 @@ class Builder:
     def program(self, name: str, build: str) -> Path:
         executable = self._directory / f"{name}.{build}"
         if not executable.exists():
-            sources = [self._core / source for source in CORE_SOURCES]
+            names = CORE_SOURCES + MORE_SOURCES.get(name, ())
+            sources = [self._core / source for source in names]
             sources.append(HERE / f"{name}.c")
             wrapped: tuple[str, ...] = WRAPPED.get(name, ())
             if build == "jitter":

@@ -13,7 +13,16 @@ import pytest
 
 from tests.cli.conftest import COMMAND, command, environment, program
 
-COMMANDS = ("run", "restore", "verify", "inspect", "codecs", "sample", "completion")
+COMMANDS = (
+    "run",
+    "restore",
+    "verify",
+    "inspect",
+    "codecs",
+    "sample",
+    "bench",
+    "completion",
+)
 
 
 def test_help_lists_every_command() -> None:
@@ -30,6 +39,14 @@ def test_every_command_has_help(name: str) -> None:
         assert done.code == 0
         assert done.text.startswith(f"Usage: migcomp {name} ")
         assert max(map(len, done.text.splitlines())) <= 80
+
+
+def test_a_group_lists_its_commands() -> None:
+    listed = command("bench", "--help").text.partition("Commands:")[2]
+    assert re.findall(r"^  ([a-z]+)  ", listed, re.M) == ["queue"]
+    done = command("bench", "nothing")
+    assert done.code == 2
+    assert "No such command 'nothing'" in done.errors
 
 
 def test_without_arguments_comes_the_help() -> None:
@@ -76,7 +93,8 @@ def imported(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["completion", "bash"]]
+    "arguments",
+    [["--help"], ["bench", "--help"], ["run", "--help"], ["completion", "bash"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     modules = imported(*arguments)
@@ -116,6 +134,8 @@ def test_completion_scripts(shell: str) -> None:
         ("migcomp run -g pac", "packet"),
         ("migcomp run --multi", "--multifd-channels"),
         ("migcomp sample --profile wr", "writer"),
+        ("migcomp bench q", "queue"),
+        ("migcomp bench queue --design workqueue,one", "workqueue,one-lock"),
     ],
 )
 def test_completion_completes(words: str, completed: str) -> None:

@@ -12,6 +12,9 @@ typedef struct ModuleState {
     PyTypeObject *page_request_type;
     PyTypeObject *object_request_type;
     PyTypeObject *queue_type;
+    PyTypeObject *bench_job_type;
+    PyTypeObject *bench_worker_type;
+    PyTypeObject *bench_tally_type;
     /* Of migcomp.errors. */
     PyObject *codec_unavailable;
     PyObject *page_error;

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A benchmark of work queues for programs.
+
+Schema ``migcomp.bench-queue/1``: keys are lower-case with hyphens, sizes bytes,
+times as their names say, shares and rates plain numbers; what a design does not
+count is null.  Every sample of every round is kept.  Keys are only ever added; a
+change of meaning makes a new schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from migcomp.bench.queue_results import QueueBench, Sample, Series
+from migcomp.bench.statistics import Summary
+from migcomp.report.queue_advice import advice
+
+SCHEMA = "migcomp.bench-queue/1"
+
+
+def to_json(result: QueueBench) -> dict[str, object]:
+    """All of ``result`` in types that ``json.dumps`` takes."""
+    plan = result.plan
+    return {
+        "schema": SCHEMA,
+        "plan": _hyphened(asdict(plan)),
+        "pages": plan.pages,
+        "requests": plan.requests,
+        "bytes-out": result.bytes_out,
+        "codec": _hyphened(asdict(result.codec)) if result.codec else None,
+        "loop": {
+            "ns-per-request": _summary(result.loop_ns_per_request()),
+            "samples": _samples(result.loop),
+        },
+        "series": [_series(result, series) for series in result.series],
+        "machine": _hyphened(asdict(result.machine)),
+        "notes": list(advice(result)),
+    }
+
+
+def _series(result: QueueBench, series: Series) -> dict[str, object]:
+    efficiency = result.efficiency(series)
+    return {
+        "design": series.design,
+        "threads": series.threads,
+        "requests-per-thread": series.requests_per_thread,
+        "ns-per-request": _summary(result.ns_per_request(series)),
+        "pages-per-second": result.pages_per_second(series),
+        "bytes-per-second": result.bytes_per_second(series),
+        "efficiency": _summary(efficiency) if efficiency else None,
+        "busy-rate": result.busy_rate(series),
+        "cpu-ns-per-request": result.cpu_ns_per_request(series),
+        "wakeups-per-request": result.wakeups(series),
+        "spins-per-request": result.spins(series),
+        "idle-cpu": result.idle_cpu(series),
+        "samples": _samples(series.samples),
+    }
+
+
+def _summary(summary: Summary) -> dict[str, object]:
+    return asdict(summary)
+
+
+def _samples(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    return [_hyphened(asdict(sample)) for sample in samples]
+
+
+def _hyphened(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in fields.items()}

@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The benchmark of work queues counts rightly and believes nobody; no test here
+looks at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from migcomp import _core
+from migcomp.bench import designs, pages
+from migcomp.bench.designs import DESIGNS, LOOP, NativeDesign, timed_round
+from migcomp.bench.pages import PAGE_SIZE, guest_pages
+from migcomp.bench.queue import CODECS, HANDLERS, measure, open_handler
+from migcomp.bench.queue_results import Plan, QueueBench, Sample, Series
+from migcomp.bench.statistics import summarize
+from migcomp.errors import CodecUnavailable, QueueFault, WorkerError
+from migcomp.report.bars import bar
+from migcomp.report.queue_advice import advice
+from migcomp.report.queue_bench import render
+from migcomp.report.queue_json import SCHEMA, to_json
+from migcomp.results import Machine
+
+PLAN = Plan(
+    handler="empty",
+    level=0,
+    cost_ns=0,
+    designs=("workqueue",),
+    threads=(1, 2),
+    requests_per_thread=(1, 4),
+    request_pages=1,
+    memory=500 * PAGE_SIZE,
+    repeat=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_idling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(designs, "IDLE_NS", 1000)
+
+
+# --- The job and its check -------------------------------------------------------
+
+
+def test_memory_is_pages_that_differ_and_compress_as_a_guests_do() -> None:
+    memory = guest_pages(3000 * PAGE_SIZE)
+    cut = [memory[i : i + PAGE_SIZE] for i in range(0, len(memory), PAGE_SIZE)]
+    assert len(set(cut)) == 3000
+    assert all(any(page[8:]) for page in cut)
+    rate = len(memory) / sum(len(zlib.compress(page, 1)) for page in cut)
+    assert 1.5 < rate < 6
+
+
+def test_memory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_available", lambda: 1 << 20)
+    with pytest.raises(ValueError, match=r"2\.00 MiB of pages are more than"):
+        guest_pages(2 << 20)
+
+
+@pytest.mark.parametrize("handler", CODECS)
+@pytest.mark.parametrize("request_pages", [1, 7, 128])
+def test_a_job_compresses_every_page(handler: str, request_pages: int) -> None:
+    codec = open_handler(handler, None)
+    assert codec is not None
+    memory = guest_pages(100 * PAGE_SIZE)
+    job = _core.BenchJob(
+        memory=memory,
+        library=codec.library,
+        level=codec.level,
+        request_size=request_pages * PAGE_SIZE,
+    )
+    assert job.requests == -(-100 // request_pages)
+    assert 0 < job.bytes_out < len(memory)
+    worker, tally = _core.BenchWorker(job), _core.BenchTally(job)
+    for index in reversed(range(job.requests)):
+        tally.add(index, worker.serve(index))
+    assert (tally.lost, tally.repeated, tally.wrong) == (0, 0, 0)
+
+
+def test_the_tally_tells_what_is_lost_repeated_and_wrong() -> None:
+    job = _core.BenchJob(requests=100)
+    worker, tally = _core.BenchWorker(job), _core.BenchTally(job)
+    assert tally.lost == 100
+    for index in range(98):
+        tally.add(index, worker.serve(index))
+    tally.add(7, worker.serve(7))
+    tally.add(98, worker.serve(99))
+    tally.add(100, worker.serve(0))
+    assert (tally.lost, tally.repeated, tally.wrong) == (2, 1, 2)
+    assert len({worker.serve(index) for index in range(100)}) == 100
+
+
+def test_what_a_job_does_not_take() -> None:
+    with pytest.raises(ValueError, match="either"):
+        _core.BenchJob()
+    library = open_handler("zlib", 1)
+    assert library is not None
+    native = library.library
+    with pytest.raises(ValueError, match="either"):
+        _core.BenchJob(requests=1, memory=b"x", library=native)
+    with pytest.raises(ValueError, match="must not be empty"):
+        _core.BenchJob(memory=b"", library=native, request_size=1)
+    for size in (0, _core.REQUEST_BYTES_MAX + 1):
+        with pytest.raises(ValueError, match="requests hold"):
+            _core.BenchJob(memory=b"x", library=native, request_size=size)
+    for other in (
+        _core.bind("built in", ""),
+        _core.python_library("x", "", lambda level: level),
+    ):
+        with pytest.raises(ValueError, match="native"):
+            _core.BenchJob(memory=b"x", library=other, request_size=1)
+    with pytest.raises(MemoryError):
+        _core.BenchTally(_core.BenchJob(requests=1 << 62))
+    job = _core.BenchJob(requests=5)
+    for arguments in ((0, 1, 0), (1, 0, 0), (1, 65, 0), (1025, 1, 0), (1, 1, 1 << 40)):
+        with pytest.raises(ValueError, match="range"):
+            job.round("workqueue", *arguments)
+    with pytest.raises(ValueError, match="no design 'bus'"):
+        job.round("bus", 1, 1, 0)
+    with pytest.raises(ValueError, match="no request 5"):
+        _core.BenchWorker(job).serve(5)
+    with pytest.raises(ValueError, match="range"):
+        _core.BenchWorker(job).serve(-1)
+
+
+def test_a_worker_is_one_threads() -> None:
+    job = _core.BenchJob(requests=2, cost_ns=50_000_000)
+    worker = _core.BenchWorker(job)
+    thread = threading.Thread(target=worker.serve, args=(0,))
+    refused = False
+    thread.start()
+    while thread.is_alive():
+        try:
+            worker.serve(1)
+        except ValueError as error:
+            refused = "another thread" in str(error)
+            break
+    thread.join()
+    assert refused
+
+
+# --- Designs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+@pytest.mark.parametrize("design", [NativeDesign(LOOP), *DESIGNS], ids=lambda d: d.name)
+def test_each_design_takes_each_request_once(
+    design: designs.Design, handler: str
+) -> None:
+    plan = replace(
+        PLAN,
+        handler=handler,
+        cost_ns=1000 if handler == "cost" else 0,
+        designs=(design.name,),
+    )
+    result = measure(plan, open_handler(handler, None), designs=[design])
+    assert [(s.threads, s.requests_per_thread) for s in result.series] == [
+        (1, 1),
+        (1, 4),
+        (2, 1),
+        (2, 4),
+    ]
+    for series in result.series:
+        assert len(series.samples) == 2
+        for sample in series.samples:
+            assert (sample.lost, sample.repeated, sample.wrong) == (0, 0, 0)
+            assert 0 < sample.busy < plan.requests + 1
+            assert sample.wall_ns > 0
+            assert sample.cpu_ns >= sample.submitter_cpu_ns > 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cost_ns", [0, 50_000_000])
+@pytest.mark.parametrize("design", [NativeDesign(LOOP), *DESIGNS], ids=lambda d: d.name)
+def test_ctrl_c_ends_a_round(design: designs.Design, cost_ns: int) -> None:
+    job = _core.BenchJob(requests=1 << 30, cost_ns=cost_ns)  # would take hours
+    before = threading.active_count()
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        design.round(job, 2, 4)
+    timer.join()
+    assert threading.active_count() == before
+
+
+def test_ctrl_c_ends_a_job_that_is_being_made() -> None:
+    codec = open_handler("zlib", 9)
+    assert codec is not None
+    memory = guest_pages(256 << 20)  # would take many seconds
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        _core.BenchJob(
+            memory=memory, library=codec.library, level=9, request_size=PAGE_SIZE
+        )
+    timer.join()
+
+
+class Faulty:
+    """A work queue in the submitter's own thread, with a defect."""
+
+    name = "faulty"
+
+    def __init__(self, defect: Callable[[tuple[int, int]], list[tuple[int, int]]]):
+        self._defect = defect
+
+    def round(self, job: _core.BenchJob, threads: int, requests: int) -> Sample:
+        worker = _core.BenchWorker(job)
+        done: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+
+        def submit(index: int) -> None:
+            result = (index, worker.serve(index))
+            for kept in self._defect(result) if index == 321 else [result]:
+                done.put(kept)
+
+        return timed_round(job, threads * requests, submit, done.get_nowait)
+
+
+@pytest.mark.parametrize(
+    ("defect", "told"),
+    [
+        (lambda result: [], "lost 1"),
+        (lambda result: [(322, result[1])], "lost 1, spoilt 1"),
+        (lambda result: [(result[0], 5)], "lost 1, spoilt 1"),
+    ],
+)
+def test_a_design_that_loses_or_spoils_a_page_is_caught(
+    defect: Callable[[tuple[int, int]], list[tuple[int, int]]], told: str
+) -> None:
+    plan = replace(PLAN, designs=("faulty",))
+    with pytest.raises(QueueFault, match=f"faulty with . threads .* {told} of 500"):
+        measure(plan, None, designs=[Faulty(defect)])
+
+
+def test_a_design_that_repeats_a_page_is_caught() -> None:
+    plan = replace(PLAN, designs=("faulty",))
+    twice = Faulty(lambda result: [result, result])
+    with pytest.raises(QueueFault, match="lost 1, repeated 1 of 500"):
+        measure(plan, None, designs=[twice])
+
+
+def test_threads_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poor:
+        name = "poor"
+
+        def round(self, job: _core.BenchJob, threads: int, requests: int) -> Sample:
+            raise RuntimeError("can't start new thread")
+
+    with pytest.raises(WorkerError, match="poor with 1 threads cannot be run: can't"):
+        measure(replace(PLAN, designs=("poor",), threads=(1,)), None, designs=[Poor()])
+
+
+def test_only_native_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIGCOMP_LIBZ", "none")
+    monkeypatch.setenv("MIGCOMP_LIBDEFLATE", "none")
+    with pytest.raises(CodecUnavailable, match="native codecs only, and no native"):
+        open_handler("zlib", 1)
+    assert open_handler("empty", None) is None
+
+
+def test_too_many_requests() -> None:
+    with pytest.raises(ValueError, match="more than 2,147,483,648; take less memory"):
+        measure(replace(PLAN, memory=1 << 50), None)
+
+
+def test_rounds_are_interleaved_in_an_order_that_changes_but_repeats() -> None:
+    class Logged(Faulty):
+        def __init__(self, name: str, log: list[str]) -> None:
+            super().__init__(lambda result: [result])
+            self.name = name
+            self._log = log
+
+        def round(self, job: _core.BenchJob, threads: int, requests: int) -> Sample:
+            self._log.append(self.name)
+            return super().round(job, threads, requests)
+
+    logs: list[list[str]] = []
+    for _ in range(2):
+        log: list[str] = []
+        names = tuple("abcde")
+        plan = replace(
+            PLAN, designs=names, threads=(1,), requests_per_thread=(1,), repeat=4
+        )
+        told: list[tuple[int, int]] = []
+        measure(
+            plan,
+            None,
+            designs=[Logged(name, log) for name in names],
+            progress=lambda done, of, told=told: told.append((done, of)),  # type: ignore[misc]
+        )
+        assert told == [(n, 24) for n in range(24)]
+        logs.append(log)
+    assert logs[0] == logs[1]
+    rounds = [tuple(logs[0][i : i + 5]) for i in range(0, 20, 5)]
+    assert all(sorted(r) == list("abcde") for r in rounds)
+    assert len(set(rounds)) > 1
+
+
+# --- Figures and reports -----------------------------------------------------------
+
+MACHINE = Machine("CPU", 2, 1 << 30, "Linux 6", "3.11.7", 0.1)
+
+
+def sample(wall_ns: int, **more: int) -> Sample:
+    plain = Sample(
+        wall_ns=wall_ns,
+        cpu_ns=2 * wall_ns,
+        submitter_cpu_ns=wall_ns,
+        idle_ns=1000,
+        idle_cpu_ns=10,
+        busy=50,
+        lost=0,
+        repeated=0,
+        wrong=0,
+    )
+    return replace(plain, **more)
+
+
+def bench(handler: str = "cost", *walls: int, load: float = 0.1) -> QueueBench:
+    counts = {
+        "worker_wakeups": 30,
+        "submitter_wakeups": 20,
+        "worker_spins": 300,
+        "submitter_spins": 100,
+    }
+    walls = walls or (100_000_000, 100_000_000, 400_000_000)
+    plan = replace(
+        PLAN,
+        handler=handler,
+        memory=100 * PAGE_SIZE,
+        threads=(1, 4),
+        requests_per_thread=(4,),
+        designs=("workqueue", "executor"),
+        repeat=len(walls),
+    )
+    return QueueBench(
+        plan=plan,
+        codec=None,
+        bytes_out=0,
+        loop=tuple(sample(wall // 2) for wall in walls),
+        series=(
+            Series("workqueue", 1, 4, tuple(sample(w, **counts) for w in walls)),
+            Series("executor", 4, 4, tuple(sample(w) for w in walls)),
+        ),
+        machine=replace(MACHINE, load_average=load),
+    )
+
+
+def test_figures_follow_from_the_samples() -> None:
+    result = bench()
+    ours, executor = result.series
+    assert result.ns_per_request(ours).median == 1_000_000
+    assert result.pages_per_second(ours) == 1000
+    assert result.bytes_per_second(ours) == 1000 * PAGE_SIZE
+    # The bare loop takes half the time: half the ideal with one thread, and a
+    # quarter with as many as there are CPUs, round by round.
+    for series, share in ((ours, 0.5), (executor, 0.25)):
+        efficiency = result.efficiency(series)
+        assert efficiency is not None
+        assert (efficiency.median, efficiency.mad) == (share, 0)
+    assert result.busy_rate(ours) == 0.5
+    assert result.wakeups(ours) == 0.5
+    assert result.spins(ours) == 4
+    assert result.wakeups(executor) is result.spins(executor) is None
+    assert result.cpu_ns_per_request(ours) == 2_000_000
+    assert result.idle_cpu(ours) == 0.01
+    assert bench("empty").efficiency(bench("empty").series[0]) is None
+
+
+def test_summary_is_not_moved_by_one_disturbed_round() -> None:
+    summary = summarize([1.0, 1.1, 0.9, 1.0, 9.0])
+    assert summary.median == 1.0
+    assert summary.mad == pytest.approx(0.1)
+    assert summary.relative_mad == pytest.approx(0.1)
+    assert (summary.least, summary.most, summary.rounds) == (0.9, 9.0, 5)
+    assert summarize([0.0]).relative_mad == 0
+    with pytest.raises(ValueError, match="nothing"):
+        summarize([])
+
+
+def test_json_keeps_every_sample() -> None:
+    content = json.loads(json.dumps(to_json(bench())))
+    assert content["schema"] == SCHEMA == "migcomp.bench-queue/1"
+    assert content["requests"] == content["pages"] == 100
+    assert content["plan"]["requests-per-thread"] == [4]
+    assert content["machine"]["usable-cpus"] == 2
+    assert len(content["loop"]["samples"]) == 3
+    ours, executor = content["series"]
+    assert [s["wall-ns"] for s in ours["samples"]] == [10**8, 10**8, 4 * 10**8]
+    assert ours["ns-per-request"]["median"] == 1e6
+    assert ours["efficiency"]["median"] == 0.5
+    assert executor["wakeups-per-request"] is None
+    assert executor["samples"][0]["worker-spins"] is None
+    assert set(ours) == set(executor)
+
+
+def text_of(result: QueueBench, width: int = 80, color: str | None = None) -> str:
+    file = StringIO()
+    console = Console(
+        file=file,
+        width=width,
+        force_terminal=bool(color),
+        color_system=color and "standard",  # type: ignore[arg-type]
+    )
+    render(result, console)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("handler", ["cost", "empty"])
+def test_the_report_fits_and_shows_all(width: int, handler: str) -> None:
+    text = text_of(bench(handler), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "1,000,000" in text
+    assert "…" not in text
+    assert text.count("executor") == 3
+    (bar_line,) = (line for line in lines if re.search("4 x 4 +█", line))
+    full = bar_line.count("█")
+    if handler == "cost":
+        assert "25 %" in text
+        # A quarter of what is ideal, and dots up to there.
+        assert bar_line.count("·") == pytest.approx(3 * full, abs=4)
+    else:
+        assert "·" not in text
+        assert full > width - 30
+    assert "\x1b" not in text
+    assert "\x1b" in text_of(bench(handler), width, color="standard")
+
+
+@pytest.mark.parametrize(
+    ("share", "goal", "drawn", "plain"),
+    [
+        (1.0, 0.0, "█" * 8, "#" * 8),
+        (0.5, 1.0, "████····", "####...."),
+        (0.0, 0.0, "", ""),
+        (0.3, 0.3, "██▍", "##"),
+    ],
+)
+def test_bars(share: float, goal: float, drawn: str, plain: str) -> None:
+    assert bar(share, goal, 8, ascii_only=False) == drawn
+    assert bar(share, goal, 8, ascii_only=True) == plain
+
+
+def test_advice_says_what_is_wrong_and_what_to_do() -> None:
+    steady = bench("cost", 100_000_000, 100_000_000, 100_000_000)
+    quiet = replace(steady, plan=replace(steady.plan, threads=(1,)))
+    assert advice(quiet) == ()
+    assert "4 workers and the submitter shared 2 CPUs" in advice(steady)[0]
+    busy = bench("cost", 100_000_000, 100_000_000, 100_000_000, load=3.0)
+    assert "The machine was busy before (load 3.0 on 2 CPUs)" in advice(busy)[0]
+    unsteady = bench("cost", 100_000_000, 150_000_000, 300_000_000)
+    assert any("2 of 2 rows" in sentence for sentence in advice(unsteady))
+    hasty = advice(bench("cost", 1_000_000))
+    assert any("1 round cannot tell" in sentence for sentence in hasty)
+    assert any("1.00 ms only" in sentence for sentence in hasty)
