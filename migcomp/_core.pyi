@@ -140,9 +140,18 @@ class PageRequest(_Request):
         holes: bytes | None = None,
         /,
     ) -> None: ...
-    def read(self, fd: int, first_page: int, pages: int, channel: int, /) -> int:
-        """Reads from a file; bytes read, a last page that is cut off is filled
-        up with zeros.  Raises OSError."""
+    def read(
+        self,
+        fd: int,
+        first_page: int,
+        pages: int,
+        channel: int,
+        taken: bytes = b"",
+        /,
+    ) -> int:
+        """Reads from a file, behind the bytes already taken from it; bytes read
+        with those, a last page that is cut off is filled up with zeros.  Raises
+        OSError."""
 
     def load_record(
         self,
@@ -165,7 +174,10 @@ class PageRequest(_Request):
 
 @final
 class PageMap:
-    """Where an image's pages lie in ``buffer``: (first page, pages, offset)."""
+    """Where an image's pages lie in ``buffer``: (first page, pages, offset), in
+    order of pages.  Pages that no extent has are zero.  Offsets need no
+    alignment.  ``mapped``: the buffer is a mapped file, which may shrink.
+    """
 
     def __new__(
         cls,
@@ -174,6 +186,12 @@ class PageMap:
         page_size: int,
         mapped: bool,
     ) -> Self: ...
+    def run(self, first_page: int, end: int, /) -> tuple[int, bool]:
+        """How many of the pages before ``end`` are like ``first_page``, and whether
+        those are in no extent."""
+
+    def read(self, first_page: int, pages: int, /) -> bytes:
+        """Raises OSError when the mapped file has become shorter."""
 
 @final
 class DedupTable:

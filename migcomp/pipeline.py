@@ -305,7 +305,8 @@ class _Run:
             pages = min(settings.request_pages, room, pages_in(left, size))
             channel = self._channel(first + done)
             request = self._free_request(queue, channel)
-            got = request.read(self._image.fd, first + done, pages, channel)
+            taken = b"" if self._read_bytes else self._image.taken
+            got = request.read(self._image.fd, first + done, pages, channel, taken)
             if not got:
                 queue.release_request(request)
                 break

@@ -23,6 +23,7 @@ from migcomp.errors import (
     WorkerError,
 )
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
+from migcomp.images.raw import RawImage, spool
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.pipeline import Progress, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
@@ -114,7 +115,13 @@ def verify(
                 f"open {image.path} with the same page size"
             )
         else:
-            target = Comparison(image, reader.path)
+            if isinstance(image, RawImage):
+                if image.pages is None:
+                    image = stack.enter_context(spool(image))
+                keep = None
+            else:
+                keep = _spool(reader, stack)
+            target = Comparison(image, reader.path, keep)
         name = "" if image is None else image.path
         run = _Run(reader, target, False, progress)
         return run.result("verify", threads, requests_per_thread, handler, name)

@@ -112,19 +112,27 @@ class Pipe:
 
 
 class Comparison:
-    """The image that the stream should be of; ``fd`` is that image's file."""
+    """The image that the stream should be of.
+
+    ``keep`` as for Pipe; a raw image has its own earlier pages to read back.
+    """
 
     fill_zeros = True
 
-    def __init__(self, image: Image, stream: str) -> None:
-        self.fd = image.fd
+    def __init__(self, image: Image, stream: str, keep: BinaryIO | None) -> None:
+        self._copy = None if keep is None else SparseFile(keep, image.page_size)
+        self.fd = image.fd if self._copy is None else self._copy.fd
         self._image = image
         self._stream = stream
 
     def pages(self, request: PageRequest) -> None:
+        if self._copy is not None:
+            self._copy.pages(request)
         self._compare(request.first_page, bytes(request))
 
     def zeros(self, first_page: int, pages: int) -> None:
+        if self._copy is not None:
+            self._copy.zeros(first_page, pages)
         step = (1 << 20) // self._image.page_size
         for page in range(first_page, first_page + pages, step):
             count = min(step, first_page + pages - page)
@@ -140,8 +148,7 @@ class Comparison:
 
     def _compare(self, first_page: int, expected: bytes) -> None:
         size = self._image.page_size
-        actual = os.pread(self.fd, len(expected), first_page * size)
-        actual += bytes(-len(actual) % size)
+        actual = self._image.read(first_page, len(expected) // size)
         if actual == expected:
             return
         for i in range(0, len(expected), size):

@@ -27,7 +27,7 @@ import pytest
 import zstandard
 
 from migcomp._core import xxh64
-from migcomp.images.raw import open_image
+from migcomp.images.open import open_image
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore
 from migcomp.results import PageCounts, RunResult
@@ -85,6 +85,18 @@ def memory_file(data: bytes = b"", size: int | None = None) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)
+
+
+@contextmanager
+def piped(data: bytes) -> Iterator[str]:
+    """The path of a pipe that gives ``data``, of no more than it holds at once."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data)
+        os.close(writing)
+        yield f"/proc/self/fd/{reading}"
+    finally:
+        os.close(reading)
 
 
 def compressed(data: bytes, choice: Choice, **options: Any) -> tuple[bytes, RunResult]:

@@ -24,10 +24,12 @@
 
 #include "python/common.h"
 #include "python/library.h"
-#include "python/image.h"
+#include "python/page_map.h"
+#include "python/xxh64.h"
 #include "python/handler.h"
 #include "python/request.h"
 #include "python/page_output.h"
+#include "python/page_load.h"
 #include "python/page_request.h"
 #include "python/dedup.h"
 #include "python/queue.h"

@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Protocol
 
 from migcomp.errors import StreamError
-from migcomp.images.raw import STANDARD_INPUT
+from migcomp.images.file import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

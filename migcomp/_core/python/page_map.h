@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PageMap, DedupTable and Xxh64: an image's pages in memory, and hashes. */
-
-/* --- PageMap ------------------------------------------------------------------ */
+/* PageMap: where an image's pages lie in a buffer. */
 
 typedef struct PageMapObject {
     PyObject_HEAD
@@ -99,9 +97,71 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
     return (PyObject *)self;
 }
 
+/* run(first_page, end) -> (pages like the first of them, whether a hole) */
+static PyObject *page_map_run_of(PyObject *object, PyObject *args)
+{
+    const PageMap *map = &((PageMapObject *)object)->map;
+    uint64_t first, end;
+    bool hole;
+
+    if (!PyArg_ParseTuple(args, "O&O&:run", to_uint64, &first, to_uint64,
+                          &end)) {
+        return NULL;
+    }
+    if (first >= end) {
+        PyErr_SetString(PyExc_ValueError, "a run has at least one page");
+        return NULL;
+    }
+    uint64_t pages = page_map_run(map, first, end, &hole);
+
+    return Py_BuildValue("KN", (unsigned long long)pages,
+                         PyBool_FromLong(hole));
+}
+
+/* read(first_page, pages) -> bytes */
+static PyObject *page_map_read(PyObject *object, PyObject *args)
+{
+    const PageMap *map = &((PageMapObject *)object)->map;
+    uint64_t first;
+    uint32_t pages;
+    int failed;
+
+    if (!PyArg_ParseTuple(args, "O&O&:read", to_uint64, &first, to_uint32,
+                          &pages)) {
+        return NULL;
+    }
+    if (pages > REQUEST_BYTES_MAX / map->page_size) {
+        return PyErr_Format(PyExc_ValueError, "at most %u KiB at once",
+                            REQUEST_BYTES_MAX >> 10);
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(
+        NULL, (Py_ssize_t)((size_t)pages * map->page_size));
+
+    if (!bytes) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    failed = page_map_copy(map, first, pages,
+                           (uint8_t *)PyBytes_AS_STRING(bytes));
+    Py_END_ALLOW_THREADS
+    if (failed) {
+        Py_DECREF(bytes);
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return bytes;
+}
+
+static PyMethodDef page_map_methods[] = {
+    {"run", page_map_run_of, METH_VARARGS, NULL},
+    {"read", page_map_read, METH_VARARGS, NULL},
+    {0},
+};
+
 static PyType_Slot page_map_slots[] = {
     {Py_tp_new, page_map_new},
     {Py_tp_dealloc, page_map_dealloc},
+    {Py_tp_methods, page_map_methods},
     {0, NULL},
 };
 
@@ -111,86 +171,3 @@ static PyType_Spec page_map_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = page_map_slots,
 };
-
-/* --- Xxh64 ------------------------------------------------------------------ */
-
-typedef struct Xxh64Object {
-    PyObject_HEAD
-    Xxh64 state;
-} Xxh64Object;
-
-static PyObject *xxh64_new(PyTypeObject *type, PyObject *args,
-                           PyObject *keywords)
-{
-    Xxh64Object *self;
-
-    (void)keywords;
-    if (!PyArg_ParseTuple(args, ":Xxh64")) {
-        return NULL;
-    }
-    self = (Xxh64Object *)type->tp_alloc(type, 0);
-    if (self) {
-        xxh64_init(&self->state, 0);
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *xxh64_update_buffer(PyObject *object, PyObject *data)
-{
-    Xxh64Object *self = (Xxh64Object *)object;
-    Py_buffer buffer;
-
-    if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) {
-        return NULL;
-    }
-    Py_BEGIN_CRITICAL_SECTION(object);
-    xxh64_update(&self->state, buffer.buf, (size_t)buffer.len);
-    Py_END_CRITICAL_SECTION();
-    PyBuffer_Release(&buffer);
-    Py_RETURN_NONE;
-}
-
-static PyObject *xxh64_digest(PyObject *object, PyObject *unused)
-{
-    uint64_t digest;
-
-    (void)unused;
-    Py_BEGIN_CRITICAL_SECTION(object);
-    digest = xxh64_final(&((Xxh64Object *)object)->state);
-    Py_END_CRITICAL_SECTION();
-    return PyLong_FromUnsignedLongLong(digest);
-}
-
-static PyMethodDef xxh64_methods[] = {
-    {"update", xxh64_update_buffer, METH_O, NULL},
-    {"intdigest", xxh64_digest, METH_NOARGS, NULL},
-    {0},
-};
-
-static PyType_Slot xxh64_slots[] = {
-    {Py_tp_new, xxh64_new},
-    {Py_tp_dealloc, free_object},
-    {Py_tp_methods, xxh64_methods},
-    {0, NULL},
-};
-
-static PyType_Spec xxh64_spec = {
-    .name = "migcomp._core.Xxh64",
-    .basicsize = sizeof(Xxh64Object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = xxh64_slots,
-};
-
-static PyObject *core_xxh64(PyObject *module, PyObject *data)
-{
-    Py_buffer buffer;
-    uint64_t digest;
-
-    (void)module;
-    if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)) {
-        return NULL;
-    }
-    digest = xxh64(buffer.buf, (size_t)buffer.len, 0);
-    PyBuffer_Release(&buffer);
-    return PyLong_FromUnsignedLongLong(digest);
-}
