@@ -175,14 +175,15 @@ class PageRequest(_Request):
 @final
 class PageMap:
     """Where an image's pages lie in ``buffer``: (first page, pages, offset), in
-    order of pages.  Pages that no extent has are zero.  Offsets need no
-    alignment.  ``mapped``: the buffer is a mapped file, which may shrink.
+    order of pages; behind those the number of the buffer where there are several.
+    Pages that no extent has are zero.  Offsets need no alignment.  ``mapped``: a
+    buffer is a mapped file, which may shrink.
     """
 
     def __new__(
         cls,
-        buffer: Buffer,
-        extents: list[tuple[int, int, int]],
+        buffer: Buffer | tuple[Buffer, ...],
+        extents: list[tuple[int, int, int]] | list[tuple[int, int, int, int]],
         page_size: int,
         mapped: bool,
     ) -> Self: ...

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PageMap: where an image's pages lie in a buffer. */
+/* PageMap: where an image's pages lie in buffers. */
 
 typedef struct PageMapObject {
     PyObject_HEAD
     PageMap map;
-    Py_buffer buffer;
+    Py_buffer *buffers;
+    size_t buffers_nr; /* held */
 } PageMapObject;
 
 static void page_map_dealloc(PyObject *object)
@@ -12,11 +13,37 @@ static void page_map_dealloc(PyObject *object)
     PageMapObject *self = (PageMapObject *)object;
 
     PyMem_Free(self->map.extents);
-    PyBuffer_Release(&self->buffer);
+    while (self->buffers_nr) {
+        PyBuffer_Release(&self->buffers[--self->buffers_nr]);
+    }
+    PyMem_Free(self->buffers);
     free_object(object);
 }
 
-/* Extents are (first page, pages, offset in the buffer), by first page. */
+/* One buffer, or a tuple of them. */
+static int hold_buffers(PageMapObject *self, PyObject *given)
+{
+    bool many = PyTuple_Check(given);
+    Py_ssize_t count = many ? PyTuple_GET_SIZE(given) : 1;
+
+    self->buffers = PyMem_Calloc((size_t)count + 1, sizeof(Py_buffer));
+    if (!self->buffers) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *buffer = many ? PyTuple_GET_ITEM(given, i) : given;
+
+        if (PyObject_GetBuffer(buffer, &self->buffers[i], PyBUF_SIMPLE)) {
+            return -1;
+        }
+        self->buffers_nr++;
+    }
+    return 0;
+}
+
+/* Extents are (first page, pages, offset in the buffer, number of the buffer),
+ * by first page; without a number it is the first buffer. */
 static int read_extents(PageMapObject *self, PyObject *tuple)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(tuple);
@@ -29,30 +56,31 @@ static int read_extents(PageMapObject *self, PyObject *tuple)
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PageExtent *extent = &self->map.extents[i];
-        uint64_t first, pages, offset, size, stop;
+        uint64_t first, pages, offset, size, stop, number = 0;
         PyObject *item = PyTuple_GET_ITEM(tuple, i);
 
         if (!PyTuple_Check(item)) {
             PyErr_SetString(PyExc_TypeError, "an extent must be a tuple");
             return -1;
         }
-        if (!PyArg_ParseTuple(item, "O&O&O&", to_uint64, &first, to_uint64,
-                              &pages, to_uint64, &offset)) {
+        if (!PyArg_ParseTuple(item, "O&O&O&|O&", to_uint64, &first, to_uint64,
+                              &pages, to_uint64, &offset, to_uint64,
+                              &number)) {
             return -1;
         }
-        if (first < end ||
+        if (first < end || number >= self->buffers_nr ||
             __builtin_mul_overflow(pages, self->map.page_size, &size) ||
             __builtin_add_overflow(offset, size, &stop) ||
-            stop > (uint64_t)self->buffer.len ||
+            stop > (uint64_t)self->buffers[number].len ||
             __builtin_add_overflow(first, pages, &end)) {
             PyErr_SetString(PyExc_ValueError,
-                            "extents overlap or exceed the buffer");
+                            "extents overlap or exceed their buffer");
             return -1;
         }
         *extent = (PageExtent){
             .first_page = first,
             .pages = pages,
-            .start = (const uint8_t *)self->buffer.buf + offset,
+            .start = (const uint8_t *)self->buffers[number].buf + offset,
         };
         self->map.extents_nr++;
     }
@@ -89,8 +117,7 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
     /* A copy, because reading numbers may run code that changes the list. */
     PyObject *copy = failed ? NULL : PyList_AsTuple(extents);
 
-    if (!copy || PyObject_GetBuffer(buffer, &self->buffer, PyBUF_SIMPLE) ||
-        read_extents(self, copy)) {
+    if (!copy || hold_buffers(self, buffer) || read_extents(self, copy)) {
         Py_CLEAR(self);
     }
     Py_XDECREF(copy);
