@@ -228,6 +228,18 @@ def format_option(function: _Function) -> _Function:
     )(function)
 
 
+def diff_option(function: _Function) -> _Function:
+    return click.option(
+        "--diff",
+        "diffs",
+        type=click.Path(),
+        multiple=True,
+        metavar="FILE",
+        help="Lay a diff of a raw image over it: a sparse file of the same size, whose "
+        "holes stand for unchanged memory.  Repeat it, the oldest diff first.",
+    )(function)
+
+
 def force_option(function: _Function) -> _Function:
     return click.option(
         "--force", is_flag=True, help="Replace the output if it exists."

@@ -14,6 +14,7 @@ from migcomp.cli.options import (
     Name,
     PageSize,
     RamBlock,
+    diff_option,
     force_option,
     format_option,
     handler_option,
@@ -131,6 +132,7 @@ def _max_channels() -> int:
     help="A RAM block and its guest address; repeat it for each of the blocks that "
     "lie back to back in a raw image.  [default: one block at 0]",
 )
+@diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @click.option(
     "--cpus", type=CpuList(), metavar="LIST", help="Pin the threads to 0,1 or 0-3."
@@ -153,6 +155,7 @@ def command(
     image_format: str | None,
     page_size: int,
     layout: tuple[Block, ...],
+    diffs: tuple[str, ...],
     pad: bool,
     cpus: tuple[int, ...] | None,
     force: bool,
@@ -198,6 +201,7 @@ def command(
             layout=layout,
             pad=pad,
             format=image_format,
+            diffs=diffs,
         ) as source,
         progress(
             "compressing", source.pages, source.page_size, quiet=quiet, color=color

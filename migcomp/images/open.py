@@ -8,10 +8,13 @@ listed in READERS.  What none of them recognises is raw memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from migcomp.errors import ImageError
-from migcomp.images.file import ImageFile, open_file
+from migcomp.images import cloud_hypervisor, criu, elf, lime, vmware, windows
+from migcomp.images.diffs import open_merged
+from migcomp.images.file import STANDARD_INPUT, ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
 from migcomp.results import Block
@@ -39,7 +42,9 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = ()
+READERS: tuple[Reader, ...] = (elf, lime, vmware, criu, windows)
+
+_FIRECRACKER = "the state of a Firecracker guest; give its memory file"
 
 #: First bytes of what is none of ours, and what to say.
 _OTHERS = (
@@ -50,6 +55,8 @@ _OTHERS = (
     (b"\x89LZO\0\r\n\x1a\n", "compressed by lzop; decompress it with lzop -d first"),
     (b"QFI\xfb", "a qcow2 disk image, which holds no guest memory of its own"),
     (b"KDMV", "a VMware disk image; give the .vmem file"),
+    (b"\0\0\x64\x86\x84\x19\x10\x07", _FIRECRACKER),
+    (b"\0\0\xaa\xaa\x84\x19\x10\x07", _FIRECRACKER),
 )
 
 
@@ -64,20 +71,29 @@ def open_image(
     layout: Sequence[Block] = (),
     pad: bool = False,
     format: str | None = None,
+    diffs: Sequence[str] = (),
 ) -> Image:
     """Opens the image ``path``, or standard input for ``-``.
 
     ``format`` is one of formats(); None: what the content tells.  ``page_size``,
     ``layout`` (the RAM blocks that lie back to back) and ``pad`` (accept a last
     page that is cut off) describe what the format itself does not: a raw image.
-    What is no raw image and comes through a pipe is copied to an unnamed
-    temporary file.  Raises ImageError.
+    ``diffs`` are laid over a raw image, the oldest first.  What is no raw image
+    and comes through a pipe is copied to an unnamed temporary file.  ``path`` may
+    be the folder of a snapshot.  Raises ImageError.
     """
     check_page_size(page_size)
+    if path != STANDARD_INPUT and Path(path).is_dir():
+        path = cloud_hypervisor.memory_in(path) or criu.pagemap_in(path)
     file = open_file(path)
     try:
         return image_in(
-            file, page_size=page_size, layout=layout, pad=pad, format=format
+            file,
+            page_size=page_size,
+            layout=layout,
+            pad=pad,
+            format=format,
+            diffs=diffs,
         )
     except BaseException:
         file.close()
@@ -91,11 +107,21 @@ def image_in(
     layout: Sequence[Block] = (),
     pad: bool = False,
     format: str | None = None,
+    diffs: Sequence[str] = (),
 ) -> Image:
     """As open_image; ``file`` stays the caller's if this raises."""
     reader = _reader(file, format)
     if reader is None:
-        return open_raw(file, page_size=page_size, layout=layout, pad=pad)
+        guess = format is None and not layout and file.path != STANDARD_INPUT
+        if guess and (laid_out := vmware.open_beside(file, page_size)):
+            return laid_out
+        blocks = cloud_hypervisor.blocks_beside(file.path) if guess else ()
+        raw = open_raw(file, page_size=page_size, layout=layout or blocks, pad=pad)
+        if blocks:
+            raw.format = cloud_hypervisor.FORMAT
+        return open_merged(raw, file, diffs) if diffs else raw
+    if diffs:
+        raise ImageError(f"{file.path} is {reader.FORMAT}, and cannot have diffs")
     if layout:
         raise ImageError(
             f"{file.path} has RAM blocks of its own, being {reader.FORMAT}; leave out "

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes small files of the formats that hypervisors dump memory in.
+
+Written from the formats' descriptions, apart from the readers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+PAGE = 4096
+#: Guest memory from an address on.
+Range = tuple[int, bytes]
+
+
+# --- ELF --------------------------------------------------------------------------
+
+
+def note(name: bytes, kind: int, data: bytes, order: str = "<") -> bytes:
+    padded = (name + b"\0").ljust(-(-(len(name) + 1) // 4) * 4, b"\0")
+    head = struct.pack(order + "III", len(name) + 1, len(data), kind)
+    return head + padded + data.ljust(-(-len(data) // 4) * 4, b"\0")
+
+
+def elf_core(
+    ranges: Sequence[Range],
+    *,
+    bits: int = 64,
+    order: str = "<",
+    notes: bytes = b"",
+    many: bool = False,
+    virtual: bool = False,
+    sizes: Sequence[int] = (),
+    version: int = 1,
+) -> bytes:
+    """``many``: the number of segments stands in a section's header (PN_XNUM).
+    ``virtual``: as the core of a process.  ``sizes``: of the segments in memory,
+    where they are not those in the file."""
+    wide = bits == 64
+    ehdr, phdr, shdr = (64, 56, 64) if wide else (52, 32, 40)
+    count = len(ranges) + 1
+    table = ehdr + (shdr if many else 0)
+    data = table + count * phdr
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if order == "<" else 2, 1])
+    word = "Q" if wide else "I"
+    head = ident.ljust(16, b"\0") + struct.pack(
+        f"{order}HHI{word}{word}{word}IHHHHHH",
+        *(4, 62 if wide else 3, version, 0, table, ehdr if many else 0, 0),
+        *(ehdr, phdr, 0xFFFF if many else count, shdr if many else 0, int(many), 0),
+    )
+    if many:
+        head += struct.pack(
+            f"{order}II{word}{word}{word}{word}II{word}{word}",
+            *(0, 0, 0, 0, 0, 1, 0, count, 0, 0),
+        )
+
+    def segment(kind: int, offset: int, address: int, stored: int, size: int) -> bytes:
+        physical = 0 if virtual else address
+        if wide:
+            fields = (kind, 6, offset, address, physical, stored, size, PAGE)
+            return struct.pack(order + "IIQQQQQQ", *fields)
+        fields = (kind, offset, address, physical, stored, size, 6, PAGE)
+        return struct.pack(order + "IIIIIIII", *fields)
+
+    headers = [segment(4, data, 0, len(notes), len(notes))]
+    at = data + len(notes)
+    for number, (address, content) in enumerate(ranges):
+        size = sizes[number] if sizes else len(content)
+        headers.append(segment(1, at, address, len(content), size))
+        at += len(content)
+    return b"".join((head, *headers, notes, *(content for _, content in ranges)))
+
+
+# --- LiME and AVML -------------------------------------------------------------------
+
+
+def lime(ranges: Sequence[Range]) -> bytes:
+    return b"".join(
+        struct.pack("<IIQQQ", 0x4C694D45, 1, start, start + len(data) - 1, 0) + data
+        for start, data in ranges
+    )
+
+
+# --- Windows --------------------------------------------------------------------------
+
+
+def windows_dump(ranges: Sequence[Range], *, bits: int = 64, kind: int = 1) -> bytes:
+    """Ranges of whole pages.  ``kind`` 5: with a bitmap."""
+    wide = bits == 64
+    size, kind_at, runs_at = (0x2000, 0xF98, 0x88) if wide else (0x1000, 0xF88, 0x64)
+    header = bytearray(size)
+    header[:8] = b"PAGEDU64" if wide else b"PAGEDUMP"
+    struct.pack_into("<I", header, kind_at, kind)
+    runs = [(start // PAGE, len(data) // PAGE) for start, data in ranges]
+    total = sum(pages for _, pages in runs)
+    if wide:
+        struct.pack_into("<IIQ", header, runs_at, len(runs), 0, total)
+    else:
+        struct.pack_into("<II", header, runs_at, len(runs), total)
+    at = runs_at + (16 if wide else 8)
+    for first, pages in runs:
+        struct.pack_into("<QQ" if wide else "<II", header, at, first, pages)
+        at += 16 if wide else 8
+    content = b"".join(data for _, data in ranges)
+    if kind != 5:
+        return bytes(header) + content
+    bits_nr = max(first + pages for first, pages in runs)
+    bitmap = bytearray(-(-bits_nr // 8))
+    for first, pages in runs:
+        for page in range(first, first + pages):
+            bitmap[page // 8] |= 1 << page % 8
+    start = -(-(size + 56 + len(bitmap)) // PAGE) * PAGE
+    summary = b"SDMPDUMP".ljust(32, b"\0") + struct.pack("<QQQ", start, total, bits_nr)
+    return (bytes(header) + summary + bytes(bitmap)).ljust(start, b"\0") + content
+
+
+# --- VMware ---------------------------------------------------------------------------
+
+
+def vmware_tag(name: bytes, value: bytes, *indices: int) -> bytes:
+    head = bytes([len(indices) << 6 | len(value), len(name)]) + name
+    return head + struct.pack(f"<{len(indices)}I", *indices) + value
+
+
+def vmware_block(name: bytes, data: bytes, *indices: int, size: int = 63) -> bytes:
+    head = bytes([len(indices) << 6 | size, len(name)]) + name
+    head += struct.pack(f"<{len(indices)}I", *indices)
+    return head + struct.pack("<QQH", len(data), len(data), 3) + b"pad" + data
+
+
+def vmware_state(
+    regions: Sequence[tuple[int, int, int]],
+    *,
+    memory: bytes | None = None,
+    magic: int = 0xBED2BED2,
+) -> bytes:
+    """``regions``: first page in the guest, first page in the memory, pages."""
+    tags = [vmware_block(b"cpuid", bytes(40), 0)]
+    tags.append(vmware_tag(b"regionsCount", struct.pack("<I", len(regions))))
+    for number, region in enumerate(regions):
+        fields = (b"regionPPN", b"regionPageNum", b"regionSize")
+        for name, value in zip(fields, region, strict=True):
+            tags.append(vmware_tag(name, struct.pack("<I", value), number))
+    if memory is not None:
+        tags.append(vmware_block(b"Memory", memory, 0, 0))
+    names = [b"Checkpoint", b"memory"]
+    start = 12 + 80 * len(names)
+    first = b"\0\0"
+    groups = [
+        struct.pack("<64sQQ", names[0], start, len(first)),
+        struct.pack("<64sQQ", names[1], start + len(first), 0),
+    ]
+    head = struct.pack("<III", magic, 8, len(names))
+    return b"".join((head, *groups, first, *tags, b"\0\0"))
+
+
+# --- CRIU -----------------------------------------------------------------------------
+
+CRIU_MAGIC = struct.pack("<II", 0x54564319, 0x56084025)
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def criu_message(**fields: int) -> bytes:
+    """``f1=...``: the field of that number."""
+    body = b"".join(
+        varint(int(name[1:]) << 3) + varint(value) for name, value in fields.items()
+    )
+    return struct.pack("<I", len(body)) + body
+
+
+def criu_dump(
+    folder: Path, entries: Sequence[tuple[int, bytes | int]], *, pid: int = 7
+) -> Path:
+    """Pages at addresses; a number of pages instead are left to the parent."""
+    folder.mkdir(exist_ok=True)
+    messages = [criu_message(f1=pid + 1)]
+    for address, pages in entries:
+        if isinstance(pages, int):
+            messages.append(criu_message(f1=address, f2=pages, f3=1))
+        else:
+            count = len(pages) // PAGE
+            messages.append(criu_message(f1=address, f2=count, f4=4))
+    pagemap = folder / f"pagemap-{pid}.img"
+    pagemap.write_bytes(CRIU_MAGIC + b"".join(messages))
+    stored = b"".join(pages for _, pages in entries if isinstance(pages, bytes))
+    (folder / f"pages-{pid + 1}.img").write_bytes(stored)
+    return pagemap
