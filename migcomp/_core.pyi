@@ -11,6 +11,12 @@ MAX_THREAD_REQUEST_NR: Final[int]
 DEFAULT_THREAD_REQUEST_NR: Final[int]
 REQUEST_BYTES_MAX: Final[int]
 CHANNELS_MAX: Final[int]
+PAGE_CODECS_MAX: Final[int]
+STORED_FILL: Final[int]
+STORED_RAW: Final[int]
+STORED_BLOCK: Final[int]
+STORED_PART: Final[int]
+PAGE_BLOCK_MAX: Final[int]
 
 @final
 class Library:
@@ -64,8 +70,10 @@ def compressor(
     pages_max: int,
     channels: int = 0,
     fill_zeros: bool = False,
+    source: PageMap | None = None,
 ) -> Handler:
-    """Classifies and compresses PageRequests.  Raises ValueError."""
+    """Classifies and compresses PageRequests.  ``source`` is the map of images
+    whose pages are encoded, which the threads then decode.  Raises ValueError."""
 
 def decompressor(
     library: Library,
@@ -76,6 +84,7 @@ def decompressor(
     pages_max: int,
     channels: int = 0,
     fill_zeros: bool = False,
+    source: None = None,
 ) -> Handler:
     """Decompresses PageRequests; with ``fill_zeros`` zero pages too."""
 
@@ -164,7 +173,8 @@ class PageRequest(_Request):
         /,
     ) -> None: ...
     def write_pages(self, fd: int, offset: int, /) -> None:
-        """Writes all pages but zero pages.  Raises OSError."""
+        """Writes all pages but zero pages, as they came if it compresses.  Raises
+        OSError."""
 
     def restore_deduplicated(self, fd: int, /) -> None:
         """Fetches deduplicated pages' content from the image restored so far.
@@ -174,25 +184,50 @@ class PageRequest(_Request):
 
 @final
 class PageMap:
-    """Where an image's pages lie in ``buffer``: (first page, pages, offset), in
-    order of pages; behind those the number of the buffer where there are several.
-    Pages that no extent has are zero.  Offsets need no alignment.  ``mapped``: a
-    buffer is a mapped file, which may shrink.
+    """Where an image's pages lie in ``buffer``, or in several one after the other.
+
+    ``extents`` are (first page, pages, place), in order of pages; pages of the
+    ``pages`` of the image that none has are zero.  Places are counted through the
+    buffers.  Or ``entries`` has 16 bytes for each page, ``struct`` "=QII": place
+    (or 8-byte pattern), bytes stored << 8 | kind, and 1 + the number of the last
+    delta on top (or 0).  Kinds are STORED_FILL, STORED_RAW, STORED_BLOCK + n, a
+    page that the n-th of ``codecs`` decompresses, and STORED_PART + n, part of
+    what it decompresses: then the place is the number of one of ``blocks`` << 32
+    | where in its content the page begins.  ``blocks`` are "=QII": place, bytes
+    stored and bytes of content, at most PAGE_BLOCK_MAX; zeros fill up a page that
+    it ends within.  ``deltas`` are XBZRLE, "=QII": place, bytes, and the number of
+    the page's next delta, a higher one, or for its last that of its first.
+    Tables are checked when their page is read, which raises PageError.
+
+    Places need no alignment.  ``mapped``: a buffer is a mapped file, which may
+    shrink.
     """
 
     def __new__(
         cls,
         buffer: Buffer | tuple[Buffer, ...],
-        extents: list[tuple[int, int, int]] | list[tuple[int, int, int, int]],
+        extents: list[tuple[int, int, int]],
         page_size: int,
         mapped: bool,
+        *,
+        pages: int = 0,
+        entries: Buffer | None = None,
+        deltas: Buffer | None = None,
+        blocks: Buffer | None = None,
+        codecs: tuple[Library, ...] = (),
     ) -> Self: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def encoded(self) -> bool:
+        """Some pages may have to be decoded, by the threads of a queue."""
+
     def run(self, first_page: int, end: int, /) -> tuple[int, bool]:
         """How many of the pages before ``end`` are like ``first_page``, and whether
-        those are in no extent."""
+        those are known to be zero."""
 
     def read(self, first_page: int, pages: int, /) -> bytes:
-        """Raises OSError when the mapped file has become shorter."""
+        """Of a map that is not encoded.  Raises PageError."""
 
 @final
 class DedupTable:

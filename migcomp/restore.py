@@ -22,8 +22,9 @@ from migcomp.errors import (
     StreamError,
     WorkerError,
 )
+from migcomp.images.decode import readable_again
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
-from migcomp.images.raw import RawImage, spool
+from migcomp.images.raw import RawImage
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.pipeline import Progress, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
@@ -115,12 +116,9 @@ def verify(
                 f"open {image.path} with the same page size"
             )
         else:
-            if isinstance(image, RawImage):
-                if image.pages is None:
-                    image = stack.enter_context(spool(image))
-                keep = None
-            else:
-                keep = _spool(reader, stack)
+            again = readable_again(image)
+            image = again if again is image else stack.enter_context(again)
+            keep = None if image.format == RawImage.format else _spool(reader, stack)
             target = Comparison(image, reader.path, keep)
         name = "" if image is None else image.path
         run = _Run(reader, target, False, progress)

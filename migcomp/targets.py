@@ -148,7 +148,9 @@ class Comparison:
 
     def _compare(self, first_page: int, expected: bytes) -> None:
         size = self._image.page_size
-        actual = self._image.read(first_page, len(expected) // size)
+        left = max((self._image.pages or 0) - first_page, 0)
+        pages = min(left, len(expected) // size)
+        actual = self._image.read(first_page, pages) if pages else b""
         if actual == expected:
             return
         for i in range(0, len(expected), size):

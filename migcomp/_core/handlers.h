@@ -11,6 +11,7 @@
 #define MIGCOMP_HANDLERS_H
 
 #include "codec.h"
+#include "page_map.h"
 #include "pages.h"
 #include "workqueue.h"
 
@@ -37,6 +38,7 @@ typedef struct PageJob {
     uint32_t channels; /* for GROUPING_STREAM */
     bool copy_input;   /* the codec must not touch mapped memory itself */
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
+    const PageMap *source; /* compress: whose pages the threads can decode */
     uint64_t zero_hash;
 
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
@@ -68,6 +70,7 @@ typedef struct PageRequest {
     const uint8_t *input;
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
+    const PageMap *map;     /* compress: to fetch the input from, by the worker */
     bool has_holes;         /* compress: holes is filled in */
     uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */

@@ -13,6 +13,7 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_fetch.h"
 #include "workqueue.h"
 #include "xxh64.h"
 
@@ -93,7 +94,13 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, MAX_THREAD_REQUEST_NR) ||
                    PyModule_AddIntMacro(module, DEFAULT_THREAD_REQUEST_NR) ||
                    PyModule_AddIntMacro(module, REQUEST_BYTES_MAX) ||
-                   PyModule_AddIntMacro(module, CHANNELS_MAX)
+                   PyModule_AddIntMacro(module, CHANNELS_MAX) ||
+                   PyModule_AddIntMacro(module, PAGE_CODECS_MAX) ||
+                   PyModule_AddIntMacro(module, STORED_FILL) ||
+                   PyModule_AddIntMacro(module, STORED_RAW) ||
+                   PyModule_AddIntMacro(module, STORED_BLOCK) ||
+                   PyModule_AddIntMacro(module, STORED_PART) ||
+                   PyModule_AddIntMacro(module, PAGE_BLOCK_MAX)
                ? -1
                : 0;
 }

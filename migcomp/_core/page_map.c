@@ -1,11 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#define _GNU_SOURCE
 #include "page_map.h"
 
-#include "guard.h"
-
-#include <errno.h>
 #include <string.h>
+
+PageEntry page_map_entry(const PageMap *map, uint64_t page)
+{
+    PageEntry entry;
+
+    memcpy(&entry, map->entries + page * sizeof(entry), sizeof(entry));
+    return entry;
+}
+
+const uint8_t *page_map_at(const PageMap *map, uint64_t place, uint64_t size)
+{
+    for (size_t i = 0; i < map->buffers_nr; i++) {
+        const PageBuffer *buffer = &map->buffers[i];
+
+        if (place <= buffer->size && size <= buffer->size - place) {
+            return buffer->start + place;
+        }
+        if (place < buffer->size) {
+            return NULL;
+        }
+        place -= buffer->size;
+    }
+    return NULL;
+}
 
 /* The first extent that ends behind the page; extents_nr if there is none. */
 static size_t extent_at(const PageMap *map, uint64_t page)
@@ -26,9 +46,23 @@ static size_t extent_at(const PageMap *map, uint64_t page)
     return low;
 }
 
+static const uint8_t *find_raw_entry(const PageMap *map, uint64_t page)
+{
+    PageEntry entry = page_map_entry(map, page);
+    bool raw = (entry.size_and_kind & 0xFF) == STORED_RAW && !entry.last_delta;
+
+    return raw ? page_map_at(map, entry.place, map->page_size) : NULL;
+}
+
 const uint8_t *page_map_find(const PageMap *map, uint64_t first_page,
                              uint64_t pages)
 {
+    if (first_page >= map->pages) {
+        return NULL;
+    }
+    if (map->entries) {
+        return pages == 1 ? find_raw_entry(map, first_page) : NULL;
+    }
     size_t number = extent_at(map, first_page);
     const PageExtent *extent = &map->extents[number];
 
@@ -42,9 +76,33 @@ const uint8_t *page_map_find(const PageMap *map, uint64_t first_page,
                : NULL;
 }
 
+static bool is_zero_entry(const PageMap *map, uint64_t page)
+{
+    PageEntry entry = page_map_entry(map, page);
+
+    return (entry.size_and_kind & 0xFF) == STORED_FILL && !entry.place &&
+           !entry.last_delta;
+}
+
+static uint64_t entry_run(const PageMap *map, uint64_t first_page,
+                          uint64_t end, bool *hole)
+{
+    uint64_t page = first_page + 1;
+
+    *hole = first_page >= map->pages || is_zero_entry(map, first_page);
+    while (page < end && page < map->pages &&
+           is_zero_entry(map, page) == *hole) {
+        page++;
+    }
+    return (page < map->pages ? page : *hole ? end : page) - first_page;
+}
+
 uint64_t page_map_run(const PageMap *map, uint64_t first_page, uint64_t end,
                       bool *hole)
 {
+    if (map->entries) {
+        return entry_run(map, first_page, end, hole);
+    }
     size_t number = extent_at(map, first_page);
     uint64_t page = first_page;
 
@@ -63,39 +121,4 @@ uint64_t page_map_run(const PageMap *map, uint64_t first_page, uint64_t end,
         number++;
     }
     return (page < end ? page : end) - first_page;
-}
-
-static int copy_page(const PageMap *map, const uint8_t *page, uint8_t *to)
-{
-    Guard guard;
-
-    if (!map->mapped) {
-        memcpy(to, page, map->page_size);
-        return 0;
-    }
-    if (!GUARD_ENTER(&guard, page, map->page_size)) {
-        return -EFAULT;
-    }
-    memcpy(to, page, map->page_size);
-    guard_leave(&guard);
-    return 0;
-}
-
-int page_map_copy(const PageMap *map, uint64_t first_page, uint32_t pages,
-                  uint8_t *to)
-{
-    for (uint32_t i = 0; i < pages; i++, to += map->page_size) {
-        const uint8_t *page = page_map_find(map, first_page + i, 1);
-        int failed = 0;
-
-        if (page) {
-            failed = copy_page(map, page, to);
-        } else {
-            memset(to, 0, map->page_size);
-        }
-        if (failed) {
-            return failed;
-        }
-    }
-    return 0;
 }

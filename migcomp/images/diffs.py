@@ -49,9 +49,13 @@ def open_merged(image: RawImage, file: ImageFile, paths: Sequence[str]) -> Mappe
             layers = list(_overlay(layers, list(_data(layer, number, page_size))))
         page_map = _core.PageMap(
             tuple(layer.map() for layer in files),
-            [(first, end - first, first * page_size, n) for first, end, n in layers],
+            [
+                (first, end - first, n * size_of(file) + first * page_size)
+                for first, end, n in layers
+            ],
             page_size,
             True,
+            pages=image.pages or 0,
         )
     facts = {"diffs": [{"file": path} for path in paths]}
     return MappedImage(file, image.format, image.blocks, page_map, page_size, facts)

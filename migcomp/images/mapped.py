@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from migcomp import _core
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, PageError
 from migcomp.images.file import ImageFile
 from migcomp.images.image import Run, pages_in
 from migcomp.results import Block
@@ -17,7 +17,7 @@ from migcomp.results import Block
 class MappedImage:
     """Implements :class:`migcomp.images.image.Image`; owns ``file``.
 
-    Pages that ``page_map`` does not have are zero.
+    Encoded pages are read by decode.py only.
     """
 
     pad = False
@@ -62,8 +62,10 @@ class MappedImage:
         assert self.page_map is not None
         try:
             return self.page_map.read(first_page, pages)
-        except OSError as error:
-            raise ImageError(f"{self.path} became shorter while it was read") from error
+        except PageError as error:
+            raise ImageError(
+                f"{self.path}: page {error.page}: {error.reason}"
+            ) from error
 
     def close(self) -> None:
         self.page_map = None

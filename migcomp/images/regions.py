@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from migcomp import _core
 from migcomp.errors import ImageError
@@ -82,11 +83,14 @@ def open_regions(
     in ``others``, which stay the caller's.  Raises ImageError."""
     files = (file, *others)
     layout = lay_out(files, regions, page_size)
+    # Where the files, and the patches behind them, begin among the map's buffers.
+    starts = list(accumulate((size_of(each) for each in files), initial=0))
     page_map = _core.PageMap(
         (*(each.map() for each in files), layout.patches),
-        [(e.first_page, e.pages, e.offset, e.file) for e in layout.extents],
+        [(e.first_page, e.pages, starts[e.file] + e.offset) for e in layout.extents],
         page_size,
         True,
+        pages=sum(block.length for block in layout.blocks) // page_size,
     )
     return MappedImage(file, format, layout.blocks, page_map, page_size, facts)
 

@@ -155,9 +155,9 @@ size_t libdeflate_zlib_compress(void *c, const void *in, size_t n, void *out,
 size_t libdeflate_zlib_compress_bound(void *c, size_t n) { return n; }
 void *libdeflate_alloc_decompressor(void) { return &context; }
 void libdeflate_free_decompressor(void *d) {}
-int libdeflate_zlib_decompress(void *d, const void *in, size_t n, void *out,
-                               size_t size, size_t *actual)
-{ memcpy(out, in, n); SPOIL; return STATUS; }
+int libdeflate_zlib_decompress_ex(void *d, const void *in, size_t n, void *out,
+                                  size_t size, size_t *taken, size_t *given)
+{ memcpy(out, in, n); *taken = n; SPOIL; return STATUS; }
 """
 
 
@@ -166,6 +166,7 @@ int libdeflate_zlib_decompress(void *d, const void *in, size_t n, void *out,
     [
         ("((char *)out)[4095] ^= 1", 0, "spoils a trial page"),
         ("", 1, "malformed block"),
+        ("*taken = n - 1", 0, "malformed block"),
         ("", 0, ""),
     ],
 )

@@ -43,7 +43,7 @@ class Turned:
         extents = [
             (n, 1, len(MAGIC) + (pages - 1 - n) * page_size) for n in range(pages)
         ]
-        page_map = _core.PageMap(file.map(), extents, page_size, True)
+        page_map = _core.PageMap(file.map(), extents, page_size, True, pages=2 * pages)
         block = Block("turned", 2 * pages * page_size, 0x1000)
         return MappedImage(file, self.FORMAT, [block], page_map, page_size, {})
 

@@ -109,7 +109,7 @@ def test_diffs_on_the_command_line(tmp_path: Path) -> None:
     ]
     command = ["run", base, "--diff", diffs[0], "--diff", diffs[1]]
     done = subprocess.run(
-        [sys.executable, "-m", "migcomp", *command, "--json", "--packet-pages=1"],
+        [sys.executable, "-m", "migcomp", *command, "--json"],
         capture_output=True,
         check=False,
     )

@@ -52,6 +52,7 @@ static PageRequest *loadable(RequestObject *self, bool compressing,
     request->input = NULL;
     request->input_size = 0;
     request->mapped = false;
+    request->map = NULL;
     request->has_holes = false;
     request->details_size = 0;
     request->data_size = 0;
@@ -111,17 +112,28 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
                             "the map's pages have %u bytes, the handler's %u",
                             map->map.page_size, self->job->page_size);
     }
-    request->input = page_map_find(&map->map, first_page, pages);
-    if (!request->input) {
+    if (first_page >= map->map.pages ||
+        pages > map->map.pages - first_page) {
         return PyErr_Format(PyExc_ValueError,
                             "%u pages from page %llu on are not in the map",
                             pages, (unsigned long long)first_page);
     }
+    if (page_map_encoded(&map->map) && self->job->source != &map->map) {
+        PyErr_SetString(PyExc_ValueError,
+                        "pages that are encoded must be those of the "
+                        "handler's source");
+        return NULL;
+    }
+    request->input = page_map_find(&map->map, first_page, pages);
     request->first_page = first_page;
     request->pages = pages;
     request->stage = (Stage)stage;
     request->input_size = (size_t)pages * self->job->page_size;
-    request->mapped = map->map.mapped;
+    if (request->input) {
+        request->mapped = map->map.mapped;
+    } else {
+        request->map = &map->map;
+    }
     self->source = Py_NewRef(source);
     Py_RETURN_NONE;
 }

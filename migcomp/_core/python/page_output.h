@@ -31,9 +31,9 @@ static int write_fully(int fd, const uint8_t *from, size_t size, off_t offset)
     return 0;
 }
 
-/* Every run of pages that are not zero. */
-static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
-                      off_t offset)
+/* Every run of pages, which lie from pages on, that are not zero. */
+static int write_runs(const PageRequest *request, const uint8_t *pages,
+                      uint32_t page_size, int fd, off_t offset)
 {
     uint32_t i = 0;
 
@@ -45,7 +45,7 @@ static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
         }
         size_t begin = (size_t)start * page_size;
         size_t size = (size_t)(i - start) * page_size;
-        int failed = write_fully(fd, request->data + begin, size,
+        int failed = write_fully(fd, pages + begin, size,
                                  offset + (off_t)begin);
 
         if (failed) {
@@ -58,7 +58,8 @@ static int write_runs(const PageRequest *request, uint32_t page_size, int fd,
     return 0;
 }
 
-/* write_pages(fd, offset): leaves holes for zero pages. */
+/* write_pages(fd, offset): leaves holes for zero pages.  Those of a request
+ * that compresses are as they came, once they are classified. */
 static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
@@ -69,13 +70,16 @@ static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
         return NULL;
     }
-    bound = live_for(self, false);
+    bound = live(self);
     if (!bound) {
         return NULL;
     }
+    const uint8_t *pages =
+        self->compresses ? bound->page.input : bound->page.data;
+
     pin(self);
     Py_BEGIN_ALLOW_THREADS
-    failed = write_runs(&bound->page, self->job->page_size, fd, offset);
+    failed = write_runs(&bound->page, pages, self->job->page_size, fd, offset);
     Py_END_ALLOW_THREADS
     unpin(self);
     if (failed) {
