@@ -11,10 +11,13 @@ zstd        libzstd              ``MIGCOMP_LIBZSTD``
 lz4         liblz4               ``MIGCOMP_LIBLZ4``
 zlib        libdeflate, libz     ``MIGCOMP_LIBDEFLATE``, ``MIGCOMP_LIBZ``
 none        built in
+lzo         liblzo2              ``MIGCOMP_LIBLZO2``
+snappy      libsnappy            ``MIGCOMP_LIBSNAPPY``
 =========== ==================== =====================================
 
-Without a native library, zstd and zlib are done by the Python packages
-``zstandard`` and ``zlib`` through the same queue.
+The last two only read what others wrote.  Without a native library, zstd, zlib,
+lzo and snappy are done by the Python packages ``zstandard``, ``zlib``,
+``lzallright`` and ``cramjam`` through the same queue.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from migcomp.errors import CodecUnavailable
 from migcomp.results import CodecInfo
 
 CODECS = ("zstd", "lz4", "zlib", "none")
+#: What others compressed with: these are only read.
+READ_CODECS = ("lzo", "snappy")
 GROUPINGS = ("page", "packet", "stream")
 
 #: Of a codec in Python named by the user; what follows is its specification.
@@ -56,6 +61,10 @@ _SEARCHES = (
         "zlib", "libdeflate", "MIGCOMP_LIBDEFLATE", "libdeflate.so.0", "libdeflate0"
     ),
     _Search("zlib", "libz", "MIGCOMP_LIBZ", "libz.so.1", "zlib1g"),
+    _Search("lzo", "liblzo2", "MIGCOMP_LIBLZO2", "liblzo2.so.2", "liblzo2-2"),
+    _Search(
+        "snappy", "libsnappy", "MIGCOMP_LIBSNAPPY", "libsnappy.so.1", "libsnappy1v5"
+    ),
 )
 
 
@@ -136,6 +145,35 @@ class _ZlibCodec:
         return pages
 
 
+class _LzoCodec:
+    def __init__(self, level: int) -> None:
+        import lzallright
+
+        self._lzo = lzallright.LZOCompressor()
+
+    def compress(self, pages: memoryview) -> bytes:
+        return self._lzo.compress(pages)
+
+    def decompress(self, data: memoryview, size: int) -> bytes:
+        # It takes the size for a hint, but no block grows to 256 times its size.
+        return self._lzo.decompress(data, size)
+
+
+class _SnappyCodec:
+    def __init__(self, level: int) -> None:
+        import cramjam
+
+        self._snappy = cramjam.snappy
+
+    def compress(self, pages: memoryview) -> bytes:
+        return bytes(self._snappy.compress_raw(pages))
+
+    def decompress(self, data: memoryview, size: int) -> bytes:
+        pages = bytearray(size)
+        written = self._snappy.decompress_raw_into(data, pages)
+        return bytes(pages[:written])
+
+
 @dataclass(frozen=True)
 class _PythonCodec:
     package: str
@@ -147,6 +185,8 @@ class _PythonCodec:
 _PYTHON_CODECS = {
     "zstd": _PythonCodec("zstandard", _ZstandardCodec, -131072, 22),
     "zlib": _PythonCodec("zlib", _ZlibCodec, 0, 9),
+    "lzo": _PythonCodec("lzallright", _LzoCodec, 1, 1),
+    "snappy": _PythonCodec("cramjam", _SnappyCodec, 1, 1),
 }
 
 
@@ -268,6 +308,14 @@ def open_codec(
     return _fallback(name, level, grouping)
 
 
+def decoder(name: str) -> _core.Library:
+    """What decompresses blocks of ``name``, one of CODECS or READ_CODECS.
+
+    Raises CodecUnavailable.
+    """
+    return _native(name, False) or _fallback(name, None, "page").library
+
+
 def _at_level(library: _core.Library, level: int | None, notice: str = "") -> Codec:
     if level is None:
         level = library.level_default
@@ -285,6 +333,7 @@ def _fallback(name: str, level: int | None, grouping: str) -> Codec:
     if python is None or importlib.util.find_spec(python.package) is None:
         raise CodecUnavailable(
             f"no library for {name} was found; install Debian's package {packages}"
+            + (", or pip install 'migcomp[dumps]'" if name in READ_CODECS else "")
         )
     if grouping == "stream":
         raise CodecUnavailable(

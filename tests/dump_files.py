@@ -7,7 +7,8 @@ Written from the formats' descriptions, apart from the readers.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 PAGE = 4096
@@ -81,6 +82,114 @@ def lime(ranges: Sequence[Range]) -> bytes:
         struct.pack("<IIQQQ", 0x4C694D45, 1, start, start + len(data) - 1, 0) + data
         for start, data in ranges
     )
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def snappy_literals(data: bytes) -> bytes:
+    """A snappy block that compresses nothing but runs of one byte."""
+    out, at = bytearray(varint(len(data))), 0
+    while at < len(data):
+        run = 1
+        while at + run < len(data) and data[at + run] == data[at] and run < 65:
+            run += 1
+        if run > 8:  # a literal byte, then a copy of the byte before
+            out += bytes([0, data[at], (run - 2) << 2 | 2, 1, 0])
+            at += run
+            continue
+        piece = data[at : at + 60]
+        out += bytes([(len(piece) - 1) << 2]) + piece
+        at += len(piece)
+    return bytes(out)
+
+
+def snappy_frames(data: bytes, chunk: int = 65536, *, skipped: bool = False) -> bytes:
+    """The framed format; checksums are left out, as no reader here looks."""
+    out = bytearray(b"\xff\x06\0\0sNaPpY")
+    for at in range(0, len(data), chunk):
+        piece = data[at : at + chunk]
+        packed = snappy_literals(piece)
+        kind, body = (0, packed) if len(packed) < len(piece) else (1, piece)
+        if skipped:
+            out += b"\xfe\x03\0\0pad"
+        out += bytes([kind]) + (len(body) + 4).to_bytes(3, "little") + bytes(4) + body
+    return bytes(out)
+
+
+def avml(ranges: Sequence[Range], chunk: int = 65536, **options: bool) -> bytes:
+    out = bytearray()
+    for start, data in ranges:
+        frames = snappy_frames(data, chunk, **options)
+        last = start + len(data) - 1
+        out += struct.pack("<IIQQQ", 0x4C4D5641, 2, start, last, 0)
+        out += frames + struct.pack("<Q", len(frames))
+    return bytes(out)
+
+
+# --- kdump ---------------------------------------------------------------------------
+
+#: Flags of a page's descriptor.
+KDUMP_METHODS = {"raw": 0, "zlib": 1, "lzo": 2, "snappy": 4, "zstd": 0x20}
+
+
+def kdump(
+    ranges: Sequence[Range],
+    pack: Callable[[bytes], bytes] = zlib.compress,
+    method: str = "zlib",
+    *,
+    bits: int = 64,
+    order: str = "<",
+    version: int = 6,
+    page_size: int = PAGE,
+    excluded: Collection[int] = (),
+) -> bytes:
+    """``excluded``: page frames that are memory but are left out."""
+    frames: dict[int, bytes] = {}
+    for start, data in ranges:
+        for at in range(0, len(data), page_size):
+            frames[(start + at) // page_size] = data[at : at + page_size]
+    end = max(frames) + 1
+    blocks = -(-end // 8 // page_size) or 1
+    maps = [bytearray(blocks * page_size) for _ in range(2)]
+    for frame in frames:
+        maps[0][frame // 8] |= 1 << frame % 8
+        if frame not in excluded:
+            maps[1][frame // 8] |= 1 << frame % 8
+    head = b"KDUMP   " + struct.pack(order + "i", version) + bytes(6 * 65)
+    head = head.ljust(424 if bits == 64 else 412, b"\0")
+    known = end if version < 6 else 0xFFFFFFFF if bits == 64 else end
+    fields = (0, page_size, 1, 2 * blocks, known, 0, 0, 0, 0, 1)
+    head += struct.pack(order + "10I", *fields)
+    sub = bytearray(page_size)
+    if bits == 64:
+        struct.pack_into(order + "Q", sub, 96, end)
+    dumped = [frame for frame in sorted(frames) if frame not in excluded]
+    table = (2 + 2 * blocks) * page_size
+    at = table + 24 * len(dumped)
+    descriptors, contents = [], []
+    for frame in dumped:
+        packed, flags = pack(frames[frame]), KDUMP_METHODS[method]
+        if len(packed) >= page_size:
+            packed, flags = frames[frame], 0
+        descriptors.append(struct.pack(order + "qIIQ", at, len(packed), flags, 0))
+        contents.append(packed)
+        at += len(packed)
+    return b"".join((head.ljust(page_size, b"\0"), sub, *maps, *descriptors, *contents))
+
+
+def flattened(data: bytes, pieces: Sequence[tuple[int, int]]) -> bytes:
+    """``pieces`` of it: (offset, size), in the order in which they are written."""
+    out = [struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(4096, b"\0")]
+    for offset, size in pieces:
+        part = data[offset : offset + size]
+        out.append(struct.pack(">qq", offset, len(part)) + part)
+    return b"".join((*out, struct.pack(">qq", -1, -1)))
 
 
 # --- Windows --------------------------------------------------------------------------
@@ -159,14 +268,6 @@ def vmware_state(
 # --- CRIU -----------------------------------------------------------------------------
 
 CRIU_MAGIC = struct.pack("<II", 0x54564319, 0x56084025)
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(out) + bytes([value])
 
 
 def criu_message(**fields: int) -> bytes:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from migcomp.errors import ImageError
-from migcomp.images import cloud_hypervisor, criu, elf, lime, vmware, windows
+from migcomp.images import (
+    avml,
+    cloud_hypervisor,
+    criu,
+    elf,
+    kdump,
+    lime,
+    vmware,
+    windows,
+)
 from migcomp.images.diffs import open_merged
 from migcomp.images.file import STANDARD_INPUT, ImageFile, open_file
 from migcomp.images.image import Image
@@ -42,7 +51,7 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (elf, lime, vmware, criu, windows)
+READERS: tuple[Reader, ...] = (elf, kdump, lime, avml, vmware, criu, windows)
 
 _FIRECRACKER = "the state of a Firecracker guest; give its memory file"
 

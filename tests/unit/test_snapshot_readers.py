@@ -114,7 +114,7 @@ def test_diffs_on_the_command_line(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["classes"]["normal"]["pages"] == 2
+    assert json.loads(done.stdout)["classes"]["zero"]["pages"] == 0
 
 
 def test_firecrackers_state_is_no_memory(tmp_path: Path) -> None:
