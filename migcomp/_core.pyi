@@ -230,6 +230,40 @@ class PageMap:
         """Of a map that is not encoded.  Raises PageError."""
 
 @final
+class QemuRam:
+    """The pages of a QEMU migration stream, of ``blocks`` (name, pages).
+
+    ``entries`` are 16 zero bytes for each page, which become a PageMap's.
+    """
+
+    def __new__(
+        cls,
+        page_size: int,
+        blocks: tuple[tuple[bytes, int], ...],
+        entries: Buffer,
+        /,
+    ) -> Self: ...
+    def scan(self, buffer: Buffer, offset: int, /) -> tuple[int, bool]:
+        """Notes some of the records that start at ``offset``; where the next
+        starts, and whether the last one ended the section.  Raises ValueError."""
+
+    def map_block(self, block: int, bitmap: Buffer, offset: int, /) -> None:
+        """mapped-ram: pages whose bit is set lie from ``offset`` on, the others
+        are zero.  Raises ValueError."""
+
+    @property
+    def deltas(self) -> bytes:
+        """As PageMap's."""
+
+    @property
+    def flushes(self) -> int: ...
+    @property
+    def rounds(
+        self,
+    ) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
+        """Pages and bytes of zero, normal, compressed and XBZRLE records."""
+
+@final
 class DedupTable:
     """Pages seen so far, by hash."""
 

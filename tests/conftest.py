@@ -12,6 +12,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -406,6 +407,21 @@ def shared() -> Path:
         if os.environ.get(REQUIRE_SHARED) == "1":
             pytest.fail(f"{REQUIRE_SHARED}=1, but {folder} does not exist")
         pytest.skip(f"needs the captured guests in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def guest_streams(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the captured QEMU streams (350 MiB) and QEMU's statistics."""
+    folder = tmp_path_factory.mktemp("streams")
+    with (
+        (shared / "images/writer128.tar.zst").open("rb") as packed,
+        zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(packed) as r,
+        tarfile.open(fileobj=r, mode="r|") as archive,
+    ):
+        for member in archive:
+            if member.name.endswith((".qemu", ".json")):
+                archive.extract(member, folder, filter="data")
     return folder
 
 

@@ -14,6 +14,7 @@
 #include "guard.h"
 #include "handlers.h"
 #include "page_fetch.h"
+#include "qemu_ram.h"
 #include "workqueue.h"
 #include "xxh64.h"
 
@@ -26,6 +27,7 @@
 #include "python/common.h"
 #include "python/library.h"
 #include "python/page_map.h"
+#include "python/qemu_ram.h"
 #include "python/xxh64.h"
 #include "python/handler.h"
 #include "python/request.h"
@@ -83,6 +85,7 @@ static int core_exec(PyObject *module)
                    add_type(module, &library_spec, &state->library_type) ||
                    add_type(module, &page_map_spec, &state->page_map_type) ||
                    add_type(module, &xxh64_spec, &state->xxh64_type) ||
+                   add_type(module, &qemu_ram_spec, &state->qemu_ram_type) ||
                    add_type(module, &handler_spec, &state->handler_type) ||
                    add_type(module, &page_request_spec,
                             &state->page_request_type) ||
@@ -112,6 +115,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->library_type);
     Py_VISIT(state->page_map_type);
     Py_VISIT(state->xxh64_type);
+    Py_VISIT(state->qemu_ram_type);
     Py_VISIT(state->handler_type);
     Py_VISIT(state->page_request_type);
     Py_VISIT(state->object_request_type);
@@ -130,6 +134,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->library_type);
     Py_CLEAR(state->page_map_type);
     Py_CLEAR(state->xxh64_type);
+    Py_CLEAR(state->qemu_ram_type);
     Py_CLEAR(state->handler_type);
     Py_CLEAR(state->page_request_type);
     Py_CLEAR(state->object_request_type);

@@ -27,7 +27,7 @@ def readable_again(image: Image) -> Image:
     needs none of this is returned as it is.  Raises ImageError.
     """
     if isinstance(image, RawImage):
-        return spool(image) if image.pages is None else image
+        return spool(image) if image.page_map is None else image
     if image.page_map is None or not image.page_map.encoded:
         return image
     import tempfile

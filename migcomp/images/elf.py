@@ -55,7 +55,7 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
     # The core of a process has virtual addresses only.
     virtual = len(loads) > 1 and not any(segment.physical for segment in loads)
     facts = {
-        "written_by": _writer(file, segments),
+        "written by": _writer(file, segments) or "not told",
         "addresses": "virtual" if virtual else "physical",
     }
     regions = _regions(loads, virtual)

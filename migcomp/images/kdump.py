@@ -59,9 +59,9 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
         codecs=tuple(ways.libraries),
     )
     facts = {
-        "flattened": dump.flattened,
-        "codecs": ways.codecs,
-        "dumped_pages": dump.dumped_pages,
+        "flattened": "yes" if dump.flattened else "no",
+        "codecs": ", ".join(ways.codecs) or "none",
+        "dumped pages": dump.dumped_pages,
     }
     return MappedImage(file, FORMAT, dump.blocks, page_map, dump.page_size, facts)
 

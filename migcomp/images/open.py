@@ -19,6 +19,7 @@ from migcomp.images import (
     elf,
     kdump,
     lime,
+    qemu,
     vmware,
     windows,
 )
@@ -51,7 +52,7 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (elf, kdump, lime, avml, vmware, criu, windows)
+READERS: tuple[Reader, ...] = (qemu, elf, kdump, lime, avml, vmware, criu, windows)
 
 _FIRECRACKER = "the state of a Firecracker guest; give its memory file"
 
@@ -92,9 +93,7 @@ def open_image(
     be the folder of a snapshot.  Raises ImageError.
     """
     check_page_size(page_size)
-    if path != STANDARD_INPUT and Path(path).is_dir():
-        path = cloud_hypervisor.memory_in(path) or criu.pagemap_in(path)
-    file = open_file(path)
+    file = open_file(image_path(path))
     try:
         return image_in(
             file,
@@ -107,6 +106,16 @@ def open_image(
     except BaseException:
         file.close()
         raise
+
+
+def image_path(path: str) -> str:
+    """The file to open for ``path``, which may be the folder of a snapshot.
+
+    Raises ImageError for a folder that is none.
+    """
+    if path == STANDARD_INPUT or not Path(path).is_dir():
+        return path
+    return cloud_hypervisor.memory_in(path) or criu.pagemap_in(path)
 
 
 def image_in(

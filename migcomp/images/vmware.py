@@ -101,7 +101,7 @@ def open_beside(file: ImageFile, page_size: int) -> MappedImage | None:
 
 
 def _facts(state: ImageFile) -> dict[str, object]:
-    return {"laid_out_by": state.path}
+    return {"laid out by": state.path}
 
 
 @dataclass(frozen=True, slots=True)

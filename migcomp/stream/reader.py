@@ -19,6 +19,7 @@ from migcomp.stream.layout import (
     IMAGE_MAX,
     INDEX,
     INDEX_ENTRIES,
+    MAGIC,
     PAGES,
     RECORD_HEADER_SIZE,
     RECORD_MAGIC,
@@ -35,10 +36,12 @@ from migcomp.stream.layout import (
     unpack_index,
     unpack_record_header,
 )
-from migcomp.stream.source import Source, open_source
+from migcomp.stream.source import Source, open_source, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from migcomp.images.file import ImageFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +336,22 @@ def _at_or_before(entries: list[IndexEntry], page: int) -> int:
     return entries[position - 1][1]
 
 
+def is_stream(head: bytes) -> bool:
+    """Whether these first bytes of a file are those of a stream of ours."""
+    return head.startswith(MAGIC)
+
+
 def open_stream(path: str) -> StreamReader:
     """Opens the stream ``path``, or standard input for ``-``."""
-    source = open_source(path)
+    return _reader_of(open_source(path))
+
+
+def open_stream_in(file: ImageFile) -> StreamReader:
+    """The stream in a file that was looked into, which is then the stream's."""
+    return _reader_of(source_of(file.path, file.fd, file.taken))
+
+
+def _reader_of(source: Source) -> StreamReader:
     try:
         return StreamReader(source)
     except BaseException:

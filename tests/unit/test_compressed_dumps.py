@@ -84,9 +84,9 @@ def test_each_way_to_compress(method: str, flat: bool) -> None:
         assert image.format == "kdump"
         assert image.blocks == BLOCKS
         assert image.facts == {
-            "flattened": flat,
-            "codecs": [] if method == "raw" else [method],
-            "dumped_pages": 6,
+            "flattened": "yes" if flat else "no",
+            "codecs": "none" if method == "raw" else method,
+            "dumped pages": 6,
         }
         compress(image, sink, Choice(packet_pages=4))
     assert restored(sink.getvalue()) == WHOLE
@@ -114,7 +114,7 @@ def test_excluded_pages_are_zero_and_unread() -> None:
     with memory_file(data) as path:
         with open_image(path) as image:
             assert image.blocks == BLOCKS
-            assert image.facts["dumped_pages"] == 4
+            assert image.facts["dumped pages"] == 4
             assert [(r.first_page, r.pages, r.hole) for r in image.runs(0)] == [
                 (0, 1, False),
                 (1, 1, True),

@@ -149,12 +149,17 @@ def test_lime_headers_that_are_none() -> None:
 
 @pytest.mark.parametrize(
     ("name", "writer"),
-    [(b"QEMU", "QEMU"), (b"VBCORE", "VirtualBox"), (b"VMCOREINFO", "kdump"), (b"", "")],
+    [
+        (b"QEMU", "QEMU"),
+        (b"VBCORE", "VirtualBox"),
+        (b"VMCOREINFO", "kdump"),
+        (b"", "not told"),
+    ],
 )
 def test_who_wrote_it(name: bytes, writer: str) -> None:
     data = elf_core(RANGES, notes=note(b"CORE", 1, bytes(336)) + note(name, 0, b"1234"))
     with memory_file(data) as path, open_image(path) as image:
-        assert image.facts == {"written_by": writer, "addresses": "physical"}
+        assert image.facts == {"written by": writer, "addresses": "physical"}
 
 
 def test_memory_that_is_not_in_the_file_is_zero() -> None:
@@ -267,7 +272,7 @@ def test_a_vmem_and_its_state(tmp_path: Path, suffix: str, name: str) -> None:
         assert image.format == "vmware"
         assert image.blocks == BLOCKS
         assert content(image) == MEMORY
-        assert image.facts == {"laid_out_by": str(state)}
+        assert image.facts == {"laid out by": str(state)}
     memory.write_bytes(MEMORY[:-1])
     with pytest.raises(ImageError, match=r"guest.vmem is cut off: its 24575 bytes"):
         open_image(str(memory))

@@ -25,6 +25,7 @@ from migcomp.restore import verify
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import PAGE, make_page, memory_file, restored
+from tests.qemu_tools import xbzrle
 
 FILL, RAW, BLOCK = _core.STORED_FILL, _core.STORED_RAW, _core.STORED_BLOCK
 TEXT, NOISE, ROWS = (make_page(kind, 3) for kind in ("text", "noise", "rows"))
@@ -36,29 +37,6 @@ def entry(place: int, size: int, kind: int, last_delta: int = 0) -> bytes:
 
 def delta(place: int, size: int, following: int) -> bytes:
     return struct.pack("=QII", place, size, following)
-
-
-def xbzrle(old: bytes, new: bytes) -> bytes:
-    """The delta, by the format's rules and in no clever way."""
-
-    def length(number: int) -> bytes:
-        if number < 0x80:
-            return bytes([number])
-        return bytes([number & 0x7F | 0x80, number >> 7])
-
-    result, at = b"", 0
-    while at < len(new):
-        same = at
-        while same < len(new) and old[same] == new[same]:
-            same += 1
-        if same == len(new):
-            break
-        end = same
-        while end < len(new) and old[end] != new[end]:
-            end += 1
-        result += length(same - at) + length(end - same) + new[same:end]
-        at = end
-    return result
 
 
 class Store:

@@ -8,6 +8,7 @@ typedef struct ModuleState {
     PyTypeObject *page_map_type;
     PyTypeObject *dedup_type;
     PyTypeObject *xxh64_type;
+    PyTypeObject *qemu_ram_type;
     PyTypeObject *handler_type;
     PyTypeObject *page_request_type;
     PyTypeObject *object_request_type;
