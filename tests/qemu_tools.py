@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,6 +217,53 @@ def a_stream(**options: Any) -> tuple[bytes, Writer]:
     bulk(writer)
     writer.end_ram()
     return writer.finish(), writer
+
+
+def configured(*parts: tuple[bytes, bytes]) -> bytes:
+    data = name_of("virt")
+    for name, fields in parts:
+        data += b"\5" + name_of(name) + struct.pack(">I", 1) + fields
+    return data
+
+
+def mapped_stream(
+    spoil: Callable[[int, list[int]], None] = lambda number, fields: None,
+    left_out: bool = False,
+    alignment: int = 1 << 20,
+) -> tuple[bytes, bytes]:
+    """A stream of capability mapped-ram, and its memory; ``spoil`` may change what
+    is written of a block's version, page size and places."""
+    writer = Writer()
+    writer.data += b"QEVM" + struct.pack(">I", 3) + b"\x07\0\0\0"
+    capability = struct.pack(">I", 1) + name_of("mapped-ram")
+    writer.data += configured((b"configuration/capabilities", capability))
+    writer.head(1, 2, "ram", 0, 4)
+    writer.put("Q", 44 * PAGE | 4)
+    for number, (name, pages) in enumerate(BLOCKS):
+        writer.data += name_of(name)
+        writer.put("Q", pages * PAGE)
+        if left_out and number:
+            writer.put("IQQQ", 1, PAGE, 0, 0)
+            continue
+        bitmap = len(writer.data) + 28
+        data = -(-(bitmap + 8) // alignment) * alignment
+        fields = [1, PAGE, bitmap, data]
+        spoil(number, fields)
+        writer.put("IQQQ", *fields)
+        bits = 0
+        for page in range(0, pages, 3):
+            bits |= 1 << page
+            writer.pages[name, page] = make_page("rows", page)
+        writer.data += bits.to_bytes(8, "little")
+        writer.data += bytes(data - len(writer.data))
+        for page in range(pages):
+            # What is not in the bitmap is left from before.
+            writer.data += writer.pages.get((name, page), b"old" + bytes(PAGE - 3))
+    writer.end_records()
+    writer.part()
+    writer.end_records()
+    writer.end_ram()
+    return writer.finish(), writer.memory
 
 
 @dataclass

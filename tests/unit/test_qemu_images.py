@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from io import BytesIO
 from random import Random
 from typing import Any
@@ -31,7 +30,9 @@ from tests.qemu_tools import (
     Writer,
     a_stream,
     bulk,
+    configured,
     decode,
+    mapped_stream,
     name_of,
     xbzrle,
 )
@@ -272,13 +273,6 @@ def test_commands_and_other_live_sections() -> None:
     assert memory_of(stream) == writer.memory
 
 
-def configured(*parts: tuple[bytes, bytes]) -> bytes:
-    data = name_of("virt")
-    for name, fields in parts:
-        data += b"\5" + name_of(name) + struct.pack(">I", 1) + fields
-    return data
-
-
 def test_configuration() -> None:
     writer = Writer()
     writer.start(
@@ -354,47 +348,6 @@ def test_lists_of_blocks_with_more_fields(postcopy: bool, shared: bool) -> None:
 
 
 # --- mapped-ram -----------------------------------------------------------------------
-
-ALIGNED = 1 << 20
-
-
-def mapped_stream(
-    spoil: Callable[[int, list[int]], None] = lambda number, fields: None,
-    left_out: bool = False,
-) -> tuple[bytes, bytes]:
-    """A stream of capability mapped-ram, and its memory; ``spoil`` may change what
-    is written of a block's version, page size and places."""
-    writer = Writer()
-    writer.data += b"QEVM" + struct.pack(">I", 3) + b"\x07\0\0\0"
-    capability = struct.pack(">I", 1) + name_of("mapped-ram")
-    writer.data += configured((b"configuration/capabilities", capability))
-    writer.head(1, 2, "ram", 0, 4)
-    writer.put("Q", 44 * PAGE | 4)
-    for number, (name, pages) in enumerate(BLOCKS):
-        writer.data += name_of(name)
-        writer.put("Q", pages * PAGE)
-        if left_out and number:
-            writer.put("IQQQ", 1, PAGE, 0, 0)
-            continue
-        bitmap = len(writer.data) + 28
-        data = -(-(bitmap + 8) // ALIGNED) * ALIGNED
-        fields = [1, PAGE, bitmap, data]
-        spoil(number, fields)
-        writer.put("IQQQ", *fields)
-        bits = 0
-        for page in range(0, pages, 3):
-            bits |= 1 << page
-            writer.pages[name, page] = make_page("rows", page)
-        writer.data += bits.to_bytes(8, "little")
-        writer.data += bytes(data - len(writer.data))
-        for page in range(pages):
-            # What is not in the bitmap is left from before.
-            writer.data += writer.pages.get((name, page), b"old" + bytes(PAGE - 3))
-    writer.end_records()
-    writer.part()
-    writer.end_records()
-    writer.end_ram()
-    return writer.finish(), writer.memory
 
 
 def test_mapped_ram() -> None:
