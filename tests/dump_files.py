@@ -295,3 +295,20 @@ def criu_dump(
     stored = b"".join(pages for _, pages in entries if isinstance(pages, bytes))
     (folder / f"pages-{pid + 1}.img").write_bytes(stored)
     return pagemap
+
+
+# --- virsh save -----------------------------------------------------------------------
+
+
+def virsh_save(
+    stream: bytes,
+    method: int = 0,
+    *,
+    order: str = "<",
+    magic: bytes = b"LibvirtQemudSave",
+    version: int = 2,
+    running: int = 1,
+) -> bytes:
+    xml = b"<domain type='kvm'><name>guest</name></domain>\0" + b"<cookie/>\0"
+    head = struct.pack(order + "5I", version, len(xml), running, method, 0)
+    return magic + head + bytes(56) + xml + stream

@@ -37,7 +37,7 @@ class ImageFile:
         if self.size == 0:
             raise ImageError(f"{path} is empty")
 
-    def map(self, size: int | None = None) -> mmap.mmap:
+    def map(self, size: int | None = None) -> mmap.mmap | memoryview:
         """All of it, or ``size`` bytes, to be read.  Raises ImageError.
 
         The mapping outlives the file.

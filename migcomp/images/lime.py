@@ -12,6 +12,7 @@ from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.headers import size_of, take
 from migcomp.images.mapped import MappedImage
+from migcomp.images.packed import unpack
 from migcomp.images.regions import REGIONS_MAX, Region, open_regions
 
 FORMAT = "lime"
@@ -21,13 +22,35 @@ _HEADER = struct.Struct("<4sIQQ8s")
 
 
 def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
+    return head.startswith(MAGIC) or _begins_packed(head)
+
+
+def _begins_packed(head: bytes) -> bool:
+    if head[:1] != b"\x78":
+        return False
+    import zlib
+
+    try:
+        return zlib.decompressobj().decompress(head, len(MAGIC)) == MAGIC
+    except zlib.error:
+        return False
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
-    regions = _read_regions(file)
-    facts = {"ranges": len(regions)}
-    return open_regions(file, regions, FORMAT, page_size, facts)
+    """LiME's ``compress=1`` compresses the whole by zlib."""
+    packed = not file.head.startswith(MAGIC)
+    copy = unpack(file, 0, "zlib", MAGIC) if packed else file
+    try:
+        regions = _read_regions(copy)
+        facts = {"ranges": len(regions), "compressed": "yes" if packed else "no"}
+        image = open_regions(copy, regions, FORMAT, page_size, facts)
+    except BaseException:
+        if packed:
+            copy.close()
+        raise
+    if packed:
+        file.close()
+    return image
 
 
 def _read_regions(file: ImageFile) -> list[Region]:

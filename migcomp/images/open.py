@@ -20,6 +20,7 @@ from migcomp.images import (
     kdump,
     lime,
     qemu,
+    virsh,
     vmware,
     windows,
 )
@@ -52,7 +53,17 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (qemu, elf, kdump, lime, avml, vmware, criu, windows)
+READERS: tuple[Reader, ...] = (
+    qemu,
+    virsh,
+    elf,
+    kdump,
+    lime,
+    avml,
+    vmware,
+    criu,
+    windows,
+)
 
 _FIRECRACKER = "the state of a Firecracker guest; give its memory file"
 

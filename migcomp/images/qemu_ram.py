@@ -53,7 +53,10 @@ class RamReader:
     """Reads the RAM sections as SectionReader comes to them."""
 
     def __init__(
-        self, stream: StreamBytes, memory: mmap.mmap, default_page_size: int
+        self,
+        stream: StreamBytes,
+        memory: mmap.mmap | memoryview,
+        default_page_size: int,
     ) -> None:
         self.blocks: tuple[RamBlock, ...] = ()
         self.page_size = default_page_size
