@@ -3,7 +3,7 @@
 
 The library's rooms are its modules; the usual way in::
 
-    from migcomp.images.raw import open_image
+    from migcomp.images.open import open_image
     from migcomp.pipeline import Choice, compress
 
     with open_image("guest.raw") as image, open("guest.migc", "wb") as sink:

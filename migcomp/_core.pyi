@@ -11,6 +11,12 @@ MAX_THREAD_REQUEST_NR: Final[int]
 DEFAULT_THREAD_REQUEST_NR: Final[int]
 REQUEST_BYTES_MAX: Final[int]
 CHANNELS_MAX: Final[int]
+PAGE_CODECS_MAX: Final[int]
+STORED_FILL: Final[int]
+STORED_RAW: Final[int]
+STORED_BLOCK: Final[int]
+STORED_PART: Final[int]
+PAGE_BLOCK_MAX: Final[int]
 
 @final
 class Library:
@@ -70,8 +76,10 @@ def compressor(
     channels: int = 0,
     fill_zeros: bool = False,
     output_fd: int = -1,
+    source: PageMap | None = None,
 ) -> Handler:
-    """Classifies and compresses PageRequests.  Raises ValueError."""
+    """Classifies and compresses PageRequests.  ``source`` is the map of images
+    whose pages are encoded, which the threads then decode.  Raises ValueError."""
 
 def decompressor(
     library: Library,
@@ -83,6 +91,7 @@ def decompressor(
     channels: int = 0,
     fill_zeros: bool = False,
     output_fd: int = -1,
+    source: None = None,
 ) -> Handler:
     """Decompresses PageRequests; with ``fill_zeros`` zero pages too.
 
@@ -151,9 +160,18 @@ class PageRequest(_Request):
         holes: bytes | None = None,
         /,
     ) -> None: ...
-    def read(self, fd: int, first_page: int, pages: int, channel: int, /) -> int:
-        """Reads from a file; bytes read, a last page that is cut off is filled
-        up with zeros.  Raises OSError."""
+    def read(
+        self,
+        fd: int,
+        first_page: int,
+        pages: int,
+        channel: int,
+        taken: bytes = b"",
+        /,
+    ) -> int:
+        """Reads from a file, behind the bytes already taken from it; bytes read
+        with those, a last page that is cut off is filled up with zeros.  Raises
+        OSError."""
 
     def load_record(
         self,
@@ -165,6 +183,10 @@ class PageRequest(_Request):
         mapped: bool,
         /,
     ) -> None: ...
+    def write_pages(self, fd: int, offset: int, /) -> None:
+        """Writes all pages but zero pages, as they came if it compresses.  Raises
+        OSError."""
+
     def restore_deduplicated(self, fd: int, /) -> None:
         """Fetches deduplicated pages' content from the image restored so far.
         Raises OSError."""
@@ -177,15 +199,84 @@ class PageRequest(_Request):
 
 @final
 class PageMap:
-    """Where an image's pages lie in ``buffer``: (first page, pages, offset)."""
+    """Where an image's pages lie in ``buffer``, or in several one after the other.
+
+    ``extents`` are (first page, pages, place), in order of pages; pages of the
+    ``pages`` of the image that none has are zero.  Places are counted through the
+    buffers.  Or ``entries`` has 16 bytes for each page, ``struct`` "=QII": place
+    (or 8-byte pattern), bytes stored << 8 | kind, and 1 + the number of the last
+    delta on top (or 0).  Kinds are STORED_FILL, STORED_RAW, STORED_BLOCK + n, a
+    page that the n-th of ``codecs`` decompresses, and STORED_PART + n, part of
+    what it decompresses: then the place is the number of one of ``blocks`` << 32
+    | where in its content the page begins.  ``blocks`` are "=QII": place, bytes
+    stored and bytes of content, at most PAGE_BLOCK_MAX; zeros fill up a page that
+    it ends within.  ``deltas`` are XBZRLE, "=QII": place, bytes, and the number of
+    the page's next delta, a higher one, or for its last that of its first.
+    Tables are checked when their page is read, which raises PageError.
+
+    Places need no alignment.  ``mapped``: a buffer is a mapped file, which may
+    shrink.
+    """
 
     def __new__(
         cls,
-        buffer: Buffer,
+        buffer: Buffer | tuple[Buffer, ...],
         extents: list[tuple[int, int, int]],
         page_size: int,
         mapped: bool,
+        *,
+        pages: int = 0,
+        entries: Buffer | None = None,
+        deltas: Buffer | None = None,
+        blocks: Buffer | None = None,
+        codecs: tuple[Library, ...] = (),
     ) -> Self: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def encoded(self) -> bool:
+        """Some pages may have to be decoded, by the threads of a queue."""
+
+    def run(self, first_page: int, end: int, /) -> tuple[int, bool]:
+        """How many of the pages before ``end`` are like ``first_page``, and whether
+        those are known to be zero."""
+
+    def read(self, first_page: int, pages: int, /) -> bytes:
+        """Of a map that is not encoded.  Raises PageError."""
+
+@final
+class QemuRam:
+    """The pages of a QEMU migration stream, of ``blocks`` (name, pages).
+
+    ``entries`` are 16 zero bytes for each page, which become a PageMap's.
+    """
+
+    def __new__(
+        cls,
+        page_size: int,
+        blocks: tuple[tuple[bytes, int], ...],
+        entries: Buffer,
+        /,
+    ) -> Self: ...
+    def scan(self, buffer: Buffer, offset: int, /) -> tuple[int, bool]:
+        """Notes some of the records that start at ``offset``; where the next
+        starts, and whether the last one ended the section.  Raises ValueError."""
+
+    def map_block(self, block: int, bitmap: Buffer, offset: int, /) -> None:
+        """mapped-ram: pages whose bit is set lie from ``offset`` on, the others
+        are zero.  Raises ValueError."""
+
+    @property
+    def deltas(self) -> bytes:
+        """As PageMap's."""
+
+    @property
+    def flushes(self) -> int: ...
+    @property
+    def rounds(
+        self,
+    ) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
+        """Pages and bytes of zero, normal, compressed and XBZRLE records."""
 
 @final
 class DedupTable:

@@ -11,27 +11,31 @@ zstd        libzstd              ``MIGCOMP_LIBZSTD``
 lz4         liblz4               ``MIGCOMP_LIBLZ4``
 zlib        libdeflate, libz     ``MIGCOMP_LIBDEFLATE``, ``MIGCOMP_LIBZ``
 none        built in
+lzo         liblzo2              ``MIGCOMP_LIBLZO2``
+snappy      libsnappy            ``MIGCOMP_LIBSNAPPY``
 =========== ==================== =====================================
 
-Without a native library, zstd and zlib are done by the Python packages
-``zstandard`` and ``zlib`` through the same queue.
+The last two only read what others wrote.  Without a native library, zstd, zlib,
+lzo and snappy are done by the Python packages ``zstandard``, ``zlib``,
+``lzallright`` and ``cramjam`` through the same queue.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from migcomp import _core
 from migcomp.errors import CodecUnavailable
+from migcomp.python_codecs import PYTHON_CODECS, PythonCodec, resolve_factory
 from migcomp.results import CodecInfo
 
 CODECS = ("zstd", "lz4", "zlib", "none")
+#: What others compressed with: these are only read.
+READ_CODECS = ("lzo", "snappy")
 GROUPINGS = ("page", "packet", "stream")
 
 #: Of a codec in Python named by the user; what follows is its specification.
@@ -59,6 +63,10 @@ _SEARCHES = (
         "zlib", "libdeflate", "MIGCOMP_LIBDEFLATE", "libdeflate.so.0", "libdeflate0"
     ),
     _Search("zlib", "libz", "MIGCOMP_LIBZ", "libz.so.1", "zlib1g"),
+    _Search("lzo", "liblzo2", "MIGCOMP_LIBLZO2", "liblzo2.so.2", "liblzo2-2"),
+    _Search(
+        "snappy", "libsnappy", "MIGCOMP_LIBSNAPPY", "libsnappy.so.1", "libsnappy1v5"
+    ),
 )
 
 
@@ -99,108 +107,6 @@ class Codec:
     def info(self) -> CodecInfo:
         library = self.library
         return CodecInfo(self.name, library.provider, library.version, library.path)
-
-
-# --- Codecs in Python --------------------------------------------------------
-
-
-def _zstandard_version() -> str:
-    import zstandard
-
-    return ".".join(map(str, zstandard.ZSTD_VERSION))
-
-
-def _zlib_version() -> str:
-    import zlib
-
-    return zlib.ZLIB_RUNTIME_VERSION
-
-
-class _ZstandardCodec:
-    def __init__(self, level: int) -> None:
-        import zstandard
-
-        self._compressor = zstandard.ZstdCompressor(level=level)
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
-        self._content_size = zstandard.frame_content_size
-
-    def compress(self, pages: memoryview) -> bytes:
-        return self._compressor.compress(pages)
-
-    def decompress(self, data: memoryview, size: int) -> bytes:
-        # It would allocate what the frame says, whatever the maximum.
-        if self._content_size(data) not in (size, -1):
-            raise ValueError("malformed block")
-        return self._decompressor.decompress(data, max_output_size=size)
-
-
-class _ZlibCodec:
-    def __init__(self, level: int) -> None:
-        self._level = level
-
-    def compress(self, pages: memoryview) -> bytes:
-        import zlib
-
-        return zlib.compress(pages, self._level)
-
-    def decompress(self, data: memoryview, size: int) -> bytes:
-        import zlib
-
-        inflater = zlib.decompressobj()
-        pages = inflater.decompress(data, size)
-        if inflater.unconsumed_tail or not inflater.eof or inflater.unused_data:
-            raise ValueError("malformed block")
-        return pages
-
-
-@dataclass(frozen=True)
-class _PythonCodec:
-    """``version`` is that of the library inside ``package``."""
-
-    package: str
-    factory: Callable[[int], object]
-    version: Callable[[], str]
-    level_min: int
-    level_max: int
-    level_default: int = 1
-
-
-_PYTHON_CODECS = {
-    "zstd": _PythonCodec("zstandard", _ZstandardCodec, _zstandard_version, -131072, 22),
-    "zlib": _PythonCodec("zlib", _ZlibCodec, _zlib_version, 0, 9),
-}
-
-
-def _resolve_factory(specification: str) -> Callable[[int], object]:
-    module_name, _, attribute = specification.partition(":")
-    if not module_name or not attribute:
-        raise CodecUnavailable(
-            f"{specification!r} is not of the form package.module:factory"
-        )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
-        # Importing runs the user's code, which may raise anything.
-        raise CodecUnavailable(
-            f"the handler {specification!r} cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not callable(factory):
-        raise CodecUnavailable(f"the handler {specification!r} is not callable")
-
-    def make(level: int) -> object:
-        try:
-            return factory(level)
-        except Exception as error:
-            raise CodecUnavailable(
-                f"the handler {specification!r} cannot be made for level {level}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-    return make
 
 
 # --- Looking for libraries -----------------------------------------------------
@@ -249,7 +155,13 @@ def _native(codec: str, streaming: bool) -> _core.Library | None:
     for search in _SEARCHES:
         if search.codec != codec:
             continue
-        usable, _ = _bind_all(search)
+        usable, problems = _bind_all(search)
+        if problems and os.environ.get(search.override, "none") not in ("", "none"):
+            # Whoever names a library does not want another one measured.
+            raise CodecUnavailable(
+                f"the library that {search.override} names cannot be used: "
+                f"{problems[0][1]}; correct it, or unset it"
+            )
         usable = [library for library in usable if library.streaming or not streaming]
         if usable:
             return _best(usable)
@@ -274,7 +186,7 @@ def open_codec(
                 "use grouping packet"
             )
         library = _core.python_library(
-            HANDLER_PREFIX + handler, "python", "", handler, _resolve_factory(handler)
+            HANDLER_PREFIX + handler, "python", "", handler, resolve_factory(handler)
         )
         return _at_level(library, level)
     if name == "none":
@@ -289,23 +201,39 @@ def open_codec(
     return _fallback(name, level, grouping)
 
 
+def decoder(name: str) -> _core.Library:
+    """What decompresses blocks of ``name``, one of CODECS or READ_CODECS.
+
+    Raises CodecUnavailable.
+    """
+    return _native(name, False) or _fallback(name, None, "page").library
+
+
 def _at_level(library: _core.Library, level: int | None) -> Codec:
     if level is None:
         level = library.level_default
-    if not library.level_min <= level <= library.level_max:
-        raise CodecUnavailable(
-            f"{library.codec} has levels {library.level_min} to "
-            f"{library.level_max}, not {level}"
-        )
+    _check_level(library.codec, level, library.level_min, library.level_max)
     return Codec(library.codec, level, library)
+
+
+def _check_level(codec: str, level: int, least: int, most: int) -> None:
+    if least <= level <= most:
+        return
+    levels = f"levels {least} to {most}" if least < most else f"only level {least}"
+    raise CodecUnavailable(f"{codec} has {levels}, not {level}")
 
 
 def _fallback(name: str, level: int | None, grouping: str) -> Codec:
     packages = " or ".join(s.package for s in _SEARCHES if s.codec == name)
-    python = _PYTHON_CODECS.get(name)
+    python = PYTHON_CODECS.get(name)
     if python is None or importlib.util.find_spec(python.package) is None:
+        overrides = [s.override for s in _SEARCHES if s.codec == name]
+        off = [f"{o}=none" for o in overrides if os.environ.get(o) == "none"]
+        remedy = f"install Debian's package {packages}"
         raise CodecUnavailable(
-            f"no library for {name} was found; install Debian's package {packages}"
+            f"no library for {name} was found; "
+            + (f"do without {' and '.join(off)}" if off else remedy)
+            + (", or pip install 'migcomp[dumps]'" if name in READ_CODECS else "")
         )
     if grouping == "stream":
         raise CodecUnavailable(
@@ -314,10 +242,7 @@ def _fallback(name: str, level: int | None, grouping: str) -> Codec:
         )
     if level is None:
         level = python.level_default
-    if not python.level_min <= level <= python.level_max:
-        raise CodecUnavailable(
-            f"{name} has levels {python.level_min} to {python.level_max}, not {level}"
-        )
+    _check_level(name, level, python.level_min, python.level_max)
     return Codec(
         name,
         level,
@@ -367,10 +292,10 @@ def providers() -> list[Provider]:
                     remedy,
                 )
             )
-    for name, python in _PYTHON_CODECS.items():
+    for name, python in PYTHON_CODECS.items():
         taken = any(p.codec == name and p.chosen for p in found)
         found.append(_python_provider(name, python, chosen=not taken))
-    found.sort(key=lambda provider: CODECS.index(provider.codec))
+    found.sort(key=lambda provider: (*CODECS, *READ_CODECS).index(provider.codec))
     none = _core.bind("built in", "")
     found.append(
         Provider(none.codec, none.provider, "", "", 0, 0, 0, False, chosen=True)
@@ -378,7 +303,7 @@ def providers() -> list[Provider]:
     return found
 
 
-def _python_provider(name: str, python: _PythonCodec, *, chosen: bool) -> Provider:
+def _python_provider(name: str, python: PythonCodec, *, chosen: bool) -> Provider:
     missing = importlib.util.find_spec(python.package) is None
     return Provider(
         name,

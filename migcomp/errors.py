@@ -8,11 +8,6 @@ one, the remedy; the command line prints it and nothing else.
 from __future__ import annotations
 
 
-def named(path: str) -> str:
-    """How a sentence calls the input ``path``."""
-    return "standard input" if path == "-" else path
-
-
 class MigcompError(Exception):
     """Base of all; ``exit_code`` is what the command line ends with."""
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from migcomp import _core
 from migcomp.choice import Choice as Choice
 from migcomp.codecs import GROUPINGS, Codec, open_codec
-from migcomp.errors import ImageError, MigcompError, PageError, WorkerError, named
+from migcomp.errors import MigcompError, PageError, WorkerError
+from migcomp.images.decode import page_error, readable_again
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
-from migcomp.images.raw import RawImage, check_length, spool
+from migcomp.images.raw import check_length
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
 from migcomp.stream.layout import StreamHeader
@@ -82,8 +83,9 @@ def compress(
     )
     settings = choice.settings(codec, image.page_size)
     with ExitStack() as stack:
-        if settings.dedup and image.page_map is None and isinstance(image, RawImage):
-            image = stack.enter_context(spool(image))
+        if settings.dedup:
+            again = readable_again(image)
+            image = again if again is image else stack.enter_context(again)
         run = _Run(image, sink, codec, settings, progress)
         return run.result(choice.cpus, stream_name)
 
@@ -133,6 +135,7 @@ class _Run:
             page_size=settings.page_size,
             pages_max=settings.request_pages,
             channels=settings.channels,
+            source=self._image.page_map,
         )
         try:
             with ThreadedWorkqueue(
@@ -174,10 +177,10 @@ class _Run:
     def _worker_error(self, error: PageError) -> MigcompError:
         image = self._image
         if error.of_input:
-            return ImageError(f"{named(image.path)}: page {error.page}: {error.reason}")
+            return page_error(image, error)
         return WorkerError(
             f"{self._codec.name} level {self._codec.level} failed on page "
-            f"{error.page} of {named(image.path)}: {error.reason}"
+            f"{error.page} of {image.path}: {error.reason}"
         )
 
     # --- Submitting -------------------------------------------------------------
@@ -231,7 +234,8 @@ class _Run:
             pages = min(settings.request_pages, room, pages_in(left, size))
             channel = self._channel(first + done)
             request = self._free_request(queue, channel)
-            got = request.read(self._image.fd, first + done, pages, channel)
+            taken = b"" if self._read_bytes else self._image.taken
+            got = request.read(self._image.fd, first + done, pages, channel, taken)
             if not got:
                 queue.release_request(request)
                 break

@@ -20,9 +20,10 @@ from migcomp.errors import (
     PageError,
     StreamError,
     WorkerError,
-    named,
 )
+from migcomp.images.decode import readable_again
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
+from migcomp.images.raw import RawImage
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.pipeline import Progress, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
@@ -107,11 +108,14 @@ def verify(
             target = Nowhere(_spool(reader, stack))
         elif image.page_size != header.page_size:
             raise Mismatch(
-                f"{named(reader.path)} has pages of {header.page_size} bytes; "
-                f"open {named(image.path)} with the same page size"
+                f"{reader.path} has pages of {header.page_size} bytes; "
+                f"open {image.path} with the same page size"
             )
         else:
-            target = Comparison(image, reader.path)
+            again = readable_again(image)
+            image = again if again is image else stack.enter_context(again)
+            keep = None if image.format == RawImage.format else _spool(reader, stack)
+            target = Comparison(image, reader.path, keep)
         name = "" if image is None else image.path
         run = _Run(reader, target, False, progress)
         return run.result("verify", threads, requests_per_thread, handler, name)
@@ -218,7 +222,7 @@ class _Run:
     def _worker_error(
         self, codec: Codec, error: PageError
     ) -> StreamError | WorkerError:
-        place = f"{named(self._reader.path)}: page {error.page}: {error.reason}"
+        place = f"{self._reader.path}: page {error.page}: {error.reason}"
         if error.of_input or not codec.name.startswith(HANDLER_PREFIX):
             return StreamError(f"{place}; restore --salvage saves what is sound")
         return WorkerError(place)
@@ -251,7 +255,7 @@ class _Run:
             self._collect(queue, queue.collect_request())
         if head.channel >= max(channels, 1):
             raise StreamError(
-                f"{named(self._reader.path)}: page {head.first_page}: a record of a "
+                f"{self._reader.path}: page {head.first_page}: a record of a "
                 "channel that the header does not announce"
             )
         request.load_record(
@@ -276,7 +280,7 @@ class _Run:
                 request.restore_deduplicated(self._target.fd)
             except OSError as error:
                 raise StreamError(
-                    f"{named(self._reader.path)}: a deduplicated page near page "
+                    f"{self._reader.path}: a deduplicated page near page "
                     f"{head.first_page} refers to one that is not there"
                 ) from error
             request.write_deduplicated()
@@ -332,7 +336,7 @@ class _Run:
             self._skip_to(pages)
         elif end is not None and end.image_digest != self._digest.intdigest():
             raise StreamError(
-                f"{named(self._reader.path)}: the image is not the one that was "
+                f"{self._reader.path}: the image is not the one that was "
                 "compressed: its digest differs"
             )
         self._target.finish(sum(lengths))
@@ -357,7 +361,7 @@ def codec_of(reader: StreamReader, handler: str = "") -> Codec:
         needed = name.removeprefix(HANDLER_PREFIX)
         if handler != needed:
             raise CodecUnavailable(
-                f"{named(reader.path)} was compressed by the handler {needed}; if you "
+                f"{reader.path} was compressed by the handler {needed}; if you "
                 f"trust it, give --handler {needed}"
             )
         return open_codec("", grouping=grouping, handler=handler)

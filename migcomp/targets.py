@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from migcomp.errors import Mismatch, named
+from migcomp.errors import Mismatch
 from migcomp.images.image import UNKNOWN_LENGTH, Image
 
 if TYPE_CHECKING:
@@ -105,13 +105,16 @@ class Pipe:
 
 
 class Comparison:
-    """The image that the stream should be of; ``fd`` is that image's file."""
+    """The image that the stream should be of.
 
-    output_fd = -1
+    ``keep`` as for Pipe; a raw image has its own earlier pages to read back.
+    """
+
     fill_zeros = True
 
-    def __init__(self, image: Image, stream: str) -> None:
-        self.fd = image.fd
+    def __init__(self, image: Image, stream: str, keep: BinaryIO | None) -> None:
+        self.output_fd = -1 if keep is None else keep.fileno()
+        self.fd = image.fd if keep is None else self.output_fd
         self._image = image
         self._stream = stream
 
@@ -128,20 +131,21 @@ class Comparison:
         actual = sum(block.length for block in self._image.blocks)
         if actual != length:
             raise Mismatch(
-                f"{named(self._stream)} is of an image of {length} bytes, and "
-                f"{named(self._image.path)} has {actual}"
+                f"{self._stream} is of an image of {length} bytes, and "
+                f"{self._image.path} has {actual}"
             )
 
     def _compare(self, first_page: int, expected: bytes) -> None:
         size = self._image.page_size
-        actual = os.pread(self.fd, len(expected), first_page * size)
-        actual += bytes(-len(actual) % size)
+        left = max((self._image.pages or 0) - first_page, 0)
+        pages = min(left, len(expected) // size)
+        actual = self._image.read(first_page, pages) if pages else b""
         if actual == expected:
             return
         for i in range(0, len(expected), size):
             if actual[i : i + size] != expected[i : i + size]:
                 raise Mismatch(
-                    f"{named(self._image.path)} differs from {named(self._stream)} "
+                    f"{self._image.path} differs from {self._stream} "
                     f"in page {first_page + i // size}"
                 )
 

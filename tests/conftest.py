@@ -12,6 +12,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ import pytest
 import zstandard
 
 from migcomp._core import xxh64
-from migcomp.images.raw import open_image
+from migcomp.images.open import open_image
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore
 from migcomp.results import PageCounts, RunResult
@@ -85,6 +86,18 @@ def memory_file(data: bytes = b"", size: int | None = None) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)
+
+
+@contextmanager
+def piped(data: bytes) -> Iterator[str]:
+    """The path of a pipe that gives ``data``, of no more than it holds at once."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data)
+        os.close(writing)
+        yield f"/proc/self/fd/{reading}"
+    finally:
+        os.close(reading)
 
 
 def compressed(data: bytes, choice: Choice, **options: Any) -> tuple[bytes, RunResult]:
@@ -396,6 +409,21 @@ def shared() -> Path:
         if os.environ.get(REQUIRE_SHARED) == "1":
             pytest.fail(f"{REQUIRE_SHARED}=1, but {folder} does not exist")
         pytest.skip(f"needs the captured guests in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def guest_streams(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the captured QEMU streams (350 MiB) and QEMU's statistics."""
+    folder = tmp_path_factory.mktemp("streams")
+    with (
+        (shared / "images/writer128.tar.zst").open("rb") as packed,
+        zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(packed) as r,
+        tarfile.open(fileobj=r, mode="r|") as archive,
+    ):
+        for member in archive:
+            if member.name.endswith((".qemu", ".json")):
+                archive.extract(member, folder, filter="data")
     return folder
 
 

@@ -9,7 +9,8 @@
 #include <string.h>
 
 const CodecOps *const codec_all[] = {
-    &codec_zstd, &codec_lz4, &codec_zlib, &codec_libdeflate, &codec_none, NULL,
+    &codec_zstd,   &codec_lz4, &codec_zlib, &codec_libdeflate,
+    &codec_snappy, &codec_lzo, &codec_none, NULL,
 };
 
 int codec_fail(CodecError *error, const char *format, ...)

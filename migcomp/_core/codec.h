@@ -76,7 +76,7 @@ struct CodecLibrary {
 extern const CodecOps *const codec_all[];
 
 extern const CodecOps codec_none, codec_zstd, codec_lz4, codec_zlib,
-    codec_libdeflate;
+    codec_libdeflate, codec_snappy, codec_lzo;
 
 /* path is what dlopen takes.  NULL with error filled in. */
 CodecLibrary *codec_library_open(const CodecOps *ops, const char *path,

@@ -15,7 +15,8 @@ typedef struct LibdeflateApi {
     size_t (*bound)(void *, size_t);
     void *(*decompressor_new)(void);
     void (*decompressor_free)(void *);
-    int (*decompress)(void *, const void *, size_t, void *, size_t, size_t *);
+    int (*decompress)(void *, const void *, size_t, void *, size_t, size_t *,
+                      size_t *);
 } LibdeflateApi;
 
 static const CodecSymbol libdeflate_symbols[] = {
@@ -27,7 +28,7 @@ static const CodecSymbol libdeflate_symbols[] = {
      offsetof(LibdeflateApi, decompressor_new)},
     {"libdeflate_free_decompressor",
      offsetof(LibdeflateApi, decompressor_free)},
-    {"libdeflate_zlib_decompress", offsetof(LibdeflateApi, decompress)},
+    {"libdeflate_zlib_decompress_ex", offsetof(LibdeflateApi, decompress)},
     {NULL, 0},
 };
 
@@ -125,9 +126,11 @@ static int libdeflate_decompress(void *decompressor, void *to, size_t size,
                                  CodecError *error)
 {
     const LibdeflateContext *context = decompressor;
+    size_t taken;
 
     if (context->api->decompress(context->libdeflate, from, from_size, to,
-                                 size, NULL)) {
+                                 size, &taken, NULL) ||
+        taken != from_size) {
         return codec_fail(error, "malformed block, or not of %zu bytes", size);
     }
     return 0;

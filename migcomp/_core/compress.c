@@ -5,6 +5,7 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_fetch.h"
 #include "xxh64.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 typedef struct CompressState {
     void *compressor;  /* for independent blocks; NULL for codec none */
     uint8_t *gathered; /* pages_max pages, side by side */
+    PageFetcher fetcher;
 } CompressState;
 
 static size_t page_offset(const PageJob *job, uint32_t i)
@@ -262,11 +264,15 @@ static int compress_handler(void *opaque, void *thread_state, void *job_opaque)
 {
     PageJob *job = job_opaque;
     PageRequest *request = opaque;
+    const CompressState *state = thread_state;
     int64_t start = event_clock();
-    int failed = request->mapped
-                     ? handle_mapped(job, request, thread_state)
-                     : handle_input(job, request, thread_state);
+    int failed =
+        request->map ? page_fetch_input(&state->fetcher, job, request) : 0;
 
+    if (!failed) {
+        failed = request->mapped ? handle_mapped(job, request, state)
+                                 : handle_input(job, request, state);
+    }
     if (!failed && request->stage != STAGE_CLASSIFY) {
         write_details(job, request);
     }
@@ -317,6 +323,7 @@ static void compress_thread_uninit(void *opaque, void *job_opaque)
         job->library->ops->compressor_free(state->compressor);
     }
     free(state->gathered);
+    page_fetcher_uninit(&state->fetcher);
 }
 
 static int compress_thread_init(void *opaque, unsigned index, void *job_opaque)
@@ -335,7 +342,8 @@ static int compress_thread_init(void *opaque, unsigned index, void *job_opaque)
         state->gathered = malloc((size_t)job->pages_max * job->page_size);
     }
     if ((own && !state->compressor) ||
-        (job->grouping != GROUPING_PAGE && !state->gathered)) {
+        (job->grouping != GROUPING_PAGE && !state->gathered) ||
+        (job->source && page_fetcher_init(&state->fetcher, job->source))) {
         compress_thread_uninit(state, job_opaque);
         return -ENOMEM;
     }

@@ -274,8 +274,7 @@ static int handle_body(PageJob *job, PageRequest *request,
     }
     finish_pages(job, request);
     if (job->output_fd >= 0) {
-        failed =
-            page_write(request, job->page_size, job->output_fd, OWN_CLASSES);
+        failed = page_write_output(request, job, OWN_CLASSES);
         request->failure.written = failed;
     }
     return failed;

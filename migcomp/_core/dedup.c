@@ -26,30 +26,6 @@ struct DedupTable {
     DedupBucket buckets[1 << BUCKET_BITS];
 };
 
-const uint8_t *page_map_find(const PageMap *map, uint64_t first_page,
-                             uint64_t pages)
-{
-    size_t low = 0, high = map->extents_nr;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const PageExtent *extent = &map->extents[middle];
-
-        if (first_page < extent->first_page) {
-            high = middle;
-        } else if (first_page - extent->first_page >= extent->pages) {
-            low = middle + 1;
-        } else {
-            uint64_t skipped = first_page - extent->first_page;
-
-            return pages <= extent->pages - skipped
-                       ? extent->start + skipped * map->page_size
-                       : NULL;
-        }
-    }
-    return NULL;
-}
-
 DedupTable *dedup_new(void)
 {
     /* Zeroed, and taken from memory only where it is written. */

@@ -8,25 +8,7 @@
 #define MIGCOMP_DEDUP_H
 
 #include "handlers.h"
-
-/* Where the pages of an image lie in memory. */
-typedef struct PageExtent {
-    uint64_t first_page;
-    uint64_t pages;
-    const uint8_t *start;
-} PageExtent;
-
-typedef struct PageMap {
-    PageExtent *extents; /* by first_page */
-    size_t extents_nr;
-    uint32_t page_size;
-    bool mapped; /* reading may raise SIGBUS */
-} PageMap;
-
-/* pages consecutive pages from first_page on; NULL if they do not lie
- * together in memory. */
-const uint8_t *page_map_find(const PageMap *map, uint64_t first_page,
-                             uint64_t pages);
+#include "page_map.h"
 
 /*
  * 2^20 entries of 16 bytes: enough for the distinct pages of 4 GiB.  Beyond

@@ -11,6 +11,7 @@
 #define MIGCOMP_HANDLERS_H
 
 #include "codec.h"
+#include "page_map.h"
 #include "pages.h"
 #include "workqueue.h"
 
@@ -39,6 +40,7 @@ typedef struct PageJob {
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
     int output_fd;     /* decompress: where the pages that are the record's own
                         * go, each at its place; -1: nowhere */
+    const PageMap *source; /* compress: whose pages the threads can decode */
     uint64_t zero_hash;
 
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
@@ -71,6 +73,7 @@ typedef struct PageRequest {
     const uint8_t *input;
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
+    const PageMap *map;     /* compress: to fetch the input from, by the worker */
     bool has_holes;         /* compress: holes is filled in */
     uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */

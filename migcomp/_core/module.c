@@ -14,7 +14,9 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_fetch.h"
 #include "page_write.h"
+#include "qemu_ram.h"
 #include "workqueue.h"
 #include "xxh64.h"
 
@@ -27,10 +29,13 @@
 
 #include "python/common.h"
 #include "python/library.h"
-#include "python/image.h"
+#include "python/page_map.h"
+#include "python/qemu_ram.h"
+#include "python/xxh64.h"
 #include "python/handler.h"
 #include "python/request.h"
 #include "python/page_output.h"
+#include "python/page_load.h"
 #include "python/page_request.h"
 #include "python/dedup.h"
 #include "python/queue.h"
@@ -85,6 +90,7 @@ static int core_exec(PyObject *module)
                    add_type(module, &library_spec, &state->library_type) ||
                    add_type(module, &page_map_spec, &state->page_map_type) ||
                    add_type(module, &xxh64_spec, &state->xxh64_type) ||
+                   add_type(module, &qemu_ram_spec, &state->qemu_ram_type) ||
                    add_type(module, &handler_spec, &state->handler_type) ||
                    add_type(module, &page_request_spec,
                             &state->page_request_type) ||
@@ -101,7 +107,13 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, MAX_THREAD_REQUEST_NR) ||
                    PyModule_AddIntMacro(module, DEFAULT_THREAD_REQUEST_NR) ||
                    PyModule_AddIntMacro(module, REQUEST_BYTES_MAX) ||
-                   PyModule_AddIntMacro(module, CHANNELS_MAX)
+                   PyModule_AddIntMacro(module, CHANNELS_MAX) ||
+                   PyModule_AddIntMacro(module, PAGE_CODECS_MAX) ||
+                   PyModule_AddIntMacro(module, STORED_FILL) ||
+                   PyModule_AddIntMacro(module, STORED_RAW) ||
+                   PyModule_AddIntMacro(module, STORED_BLOCK) ||
+                   PyModule_AddIntMacro(module, STORED_PART) ||
+                   PyModule_AddIntMacro(module, PAGE_BLOCK_MAX)
                ? -1
                : 0;
 }
@@ -113,6 +125,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->library_type);
     Py_VISIT(state->page_map_type);
     Py_VISIT(state->xxh64_type);
+    Py_VISIT(state->qemu_ram_type);
     Py_VISIT(state->handler_type);
     Py_VISIT(state->page_request_type);
     Py_VISIT(state->object_request_type);
@@ -134,6 +147,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->library_type);
     Py_CLEAR(state->page_map_type);
     Py_CLEAR(state->xxh64_type);
+    Py_CLEAR(state->qemu_ram_type);
     Py_CLEAR(state->handler_type);
     Py_CLEAR(state->page_request_type);
     Py_CLEAR(state->object_request_type);

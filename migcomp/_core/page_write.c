@@ -26,16 +26,11 @@ static bool is_among(const PageRequest *request, uint32_t i, unsigned classes)
     return classes >> request->classes[i] & 1u;
 }
 
-int page_write(const PageRequest *request, uint32_t page_size, int fd,
-               unsigned classes)
+int page_write(const PageRequest *request, const uint8_t *pages,
+               uint32_t page_size, int fd, off_t offset, unsigned classes)
 {
     uint32_t i = 0;
-    off_t end;
 
-    if (__builtin_add_overflow(request->first_page, request->pages, &end) ||
-        __builtin_mul_overflow(end, page_size, &end)) {
-        return -EFBIG;
-    }
     while (i < request->pages) {
         uint32_t start = i;
 
@@ -43,9 +38,9 @@ int page_write(const PageRequest *request, uint32_t page_size, int fd,
             i++;
         }
         size_t begin = (size_t)start * page_size;
-        int failed = write_fully(
-            fd, request->data + begin, (size_t)(i - start) * page_size,
-            (off_t)(request->first_page + start) * page_size);
+        size_t size = (size_t)(i - start) * page_size;
+        int failed =
+            write_fully(fd, pages + begin, size, offset + (off_t)begin);
 
         if (failed) {
             return failed;
@@ -55,4 +50,17 @@ int page_write(const PageRequest *request, uint32_t page_size, int fd,
         }
     }
     return 0;
+}
+
+int page_write_output(const PageRequest *request, const PageJob *job,
+                      unsigned classes)
+{
+    off_t end;
+
+    if (__builtin_add_overflow(request->first_page, request->pages, &end) ||
+        __builtin_mul_overflow(end, job->page_size, &end)) {
+        return -EFBIG;
+    }
+    return page_write(request, request->data, job->page_size, job->output_fd,
+                      (off_t)request->first_page * job->page_size, classes);
 }

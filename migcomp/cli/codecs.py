@@ -23,7 +23,9 @@ def command(as_json: bool, color: str) -> None:
     """List the codecs, the libraries found for them, and which one is used.
 
     Where several will do, the newest is used.  MIGCOMP_LIBZSTD, MIGCOMP_LIBLZ4,
-    MIGCOMP_LIBZ and MIGCOMP_LIBDEFLATE name another library, or none.
+    MIGCOMP_LIBZ and MIGCOMP_LIBDEFLATE name another library, or none.  lzo and
+    snappy are only read, in dumps; theirs are MIGCOMP_LIBLZO2 and
+    MIGCOMP_LIBSNAPPY.
     """
     from migcomp.codecs import providers
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from migcomp import _core
 from migcomp.codecs import GROUPINGS
-from migcomp.errors import PageError, StreamError, named
+from migcomp.errors import PageError, StreamError
 from migcomp.images.image import UNKNOWN_LENGTH, pages_in
 from migcomp.measure import RegionMap
 from migcomp.report.contents import Contents, StoredPage
@@ -100,7 +100,7 @@ def _classes(record: Record, reader: StreamReader) -> bytes:
         or max(classes, default=0) >= len(_CLASSES)
     ):
         raise StreamError(
-            f"{named(reader.path)}: the record at byte {record.offset} is damaged; "
+            f"{reader.path}: the record at byte {record.offset} is damaged; "
             "restore --salvage saves what is sound"
         )
     return classes
@@ -150,9 +150,7 @@ def read_page(reader: StreamReader, number: int, handler: str = "") -> StoredPag
     while _class_of(source, place, reader) == DEDUPLICATED:
         earlier = _equal_to(source, place, header)
         if earlier >= place:
-            raise StreamError(
-                f"{named(reader.path)}: page {place} refers to a later one"
-            )
+            raise StreamError(f"{reader.path}: page {place} refers to a later one")
         source, place = reader.find(earlier), earlier
     block, address = _place(_blocks(reader, reader.pages or 0), number, header)
     return StoredPage(
@@ -225,7 +223,7 @@ def _decompress(reader: StreamReader, record: Record, page: int, handler: str) -
                 queue.release_request(request)
     except PageError as error:
         raise StreamError(
-            f"{named(reader.path)}: page {error.page}: {error.reason}"
+            f"{reader.path}: page {error.page}: {error.reason}"
         ) from error.__cause__
     return data
 

@@ -23,6 +23,7 @@ code  meaning
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,9 @@ _BROKEN_PIPE = 141
 _SIGNALLED = 128
 DEBUG = "MIGCOMP_DEBUG"
 
+# Nobody but a shell calls it that.
+_STANDARD_INPUT = re.compile(r"(?<!\S)-(?=[\s:])")
+
 
 @contextmanager
 def failures() -> Iterator[None]:
@@ -60,7 +64,7 @@ def failures() -> Iterator[None]:
     except Terminated as error:
         _end("terminated", _SIGNALLED + error.number)
     except MigcompError as error:
-        _end(str(error), error.exit_code)
+        _end(_STANDARD_INPUT.sub("standard input", str(error)), error.exit_code)
     except OSError as error:
         _end(_describe(error), OutputError.exit_code)
     except Exception as error:

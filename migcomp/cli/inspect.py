@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""``migcomp inspect``: what is in a stream."""
+"""``migcomp inspect``: what is in a stream of ours, or in a memory image."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
-from migcomp.cli.options import color_option, handler_option, json_option
+from migcomp.cli.options import (
+    color_option,
+    diff_option,
+    format_option,
+    handler_option,
+    json_option,
+)
+from migcomp.cli.progress import progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import StreamError
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-@click.command(short_help="Show what is in a stream.")
-@click.argument("stream", type=click.Path())
+    from migcomp.images.file import ImageFile
+    from migcomp.stream.reader import StreamReader
+
+
+@click.command(short_help="Show what is in a stream or an image.")
+@click.argument("source", metavar="STREAM|IMAGE", type=click.Path())
 @click.option(
     "--page",
     type=click.IntRange(0),
@@ -22,40 +37,123 @@ from migcomp.errors import StreamError
     help="Show page N (the first is 0) as a hex dump.",
 )
 @handler_option
+@format_option
+@diff_option
 @json_option
 @color_option
 def command(
-    stream: str, page: int | None, handler: str, as_json: bool, color: str
+    source: str,
+    page: int | None,
+    handler: str,
+    image_format: str | None,
+    diffs: tuple[str, ...],
+    as_json: bool,
+    color: str,
 ) -> None:
-    """Show the header, RAM blocks, classes of pages and sizes of STREAM.
+    """Show what is in a migcomp stream, or in a memory image of any format.
 
-    Pages are not decompressed: migcomp verify tests them.
+    Of a stream: header, RAM blocks, classes of pages and sizes; its pages are not
+    decompressed, which migcomp verify does.  Of an image: RAM blocks, classes of
+    pages, and all else that its format tells.
     """
+    from migcomp.images.file import open_file
+    from migcomp.images.open import image_path
+    from migcomp.stream.reader import is_stream, open_stream_in
+
+    check_input(source)
+    file = open_file(image_path(source))
+    if image_format is None and is_stream(file.head):
+        with open_stream_in(file) as reader:
+            _show_stream(reader, page, handler, as_json, color)
+    else:
+        _show_image(file, page, image_format, diffs, as_json, color)
+
+
+def _show_stream(
+    reader: StreamReader, page: int | None, handler: str, as_json: bool, color: str
+) -> None:
     from migcomp.cli.contents import read_contents, read_page
-    from migcomp.report.console import open_console
     from migcomp.report.contents import (
         contents_to_json,
         page_to_json,
         render,
         render_page,
     )
-    from migcomp.stream.reader import open_stream
 
-    check_input(stream)
-    with open_stream(stream) as reader:
-        if page is not None:
-            stored = read_page(reader, page, handler)
-            if as_json:
-                print_json(page_to_json(stored))
-            else:
-                with writing(STANDARD):
-                    render_page(stored, open_console(sys.stdout, color))
-            return
-        contents = read_contents(reader)
-    if as_json:
-        print_json(contents_to_json(contents))
-    else:
-        with writing(STANDARD):
-            render(contents, open_console(sys.stdout, color))
+    if page is not None:
+        stored = read_page(reader, page, handler)
+        _show(
+            page_to_json(stored),
+            lambda console: render_page(stored, console),
+            as_json,
+            color,
+        )
+        return
+    contents = read_contents(reader)
+    _show(
+        contents_to_json(contents),
+        lambda console: render(contents, console),
+        as_json,
+        color,
+    )
     if contents.problem:
         raise StreamError(contents.problem)
+
+
+def _show_image(
+    file: ImageFile,
+    page: int | None,
+    image_format: str | None,
+    diffs: tuple[str, ...],
+    as_json: bool,
+    color: str,
+) -> None:
+    from migcomp.cli.image_contents import read_image, read_image_page
+    from migcomp.images.open import image_in
+    from migcomp.report.image import (
+        image_page_to_json,
+        image_to_json,
+        render_image,
+        render_image_page,
+    )
+
+    try:
+        image = image_in(file, pad=True, format=image_format, diffs=diffs)
+    except BaseException:
+        file.close()
+        raise
+    with image:
+        if page is not None:
+            stored = read_image_page(image, page)
+            _show(
+                image_page_to_json(stored),
+                lambda console: render_image_page(stored, console),
+                as_json,
+                color,
+            )
+            return
+        with progress(
+            "reading", image.pages, image.page_size, quiet=False, color=color
+        ) as watch:
+            contents = read_image(image, watch)
+    _show(
+        image_to_json(contents),
+        lambda console: render_image(contents, console),
+        as_json,
+        color,
+    )
+
+
+def _show(
+    content: Mapping[str, object],
+    render: Callable[[Console], None],
+    as_json: bool,
+    color: str,
+) -> None:
+    if as_json:
+        print_json(content)
+        return
+    from migcomp.report.console import open_console
+
+    with writing(STANDARD):
+        render(open_console(sys.stdout, color))

@@ -40,12 +40,12 @@ def _print_version(
     if not wanted or context.resilient_parsing:
         return
     from migcomp import __version__
-    from migcomp.codecs import providers
+    from migcomp.codecs import READ_CODECS, providers
 
     chosen = (
         " ".join(filter(None, (p.codec, "by", p.provider, p.version)))
         for p in providers()
-        if p.chosen and p.codec != "none"
+        if p.chosen and p.codec not in ("none", *READ_CODECS)
     )
     click.echo(f"migcomp {__version__} ({', '.join(chosen)})")
     context.exit()

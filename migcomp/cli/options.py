@@ -268,6 +268,33 @@ def handler_option(function: _Function) -> _Function:
     )(function)
 
 
+def _formats() -> Sequence[str]:
+    from migcomp.images.open import formats
+
+    return formats()
+
+
+def format_option(function: _Function) -> _Function:
+    return click.option(
+        "--format",
+        "image_format",
+        type=Name("format", _formats),
+        help="Take the image for this format.  [default: what its content tells]",
+    )(function)
+
+
+def diff_option(function: _Function) -> _Function:
+    return click.option(
+        "--diff",
+        "diffs",
+        type=click.Path(),
+        multiple=True,
+        metavar="FILE",
+        help="Lay a diff of a raw image over it: a sparse file of the same size, whose "
+        "holes stand for unchanged memory.  Repeat it, the oldest diff first.",
+    )(function)
+
+
 def force_option(function: _Function) -> _Function:
     return click.option(
         "--force", is_flag=True, help="Replace the output if it exists."

@@ -14,7 +14,9 @@ from migcomp.cli.options import (
     Name,
     PageSize,
     RamBlock,
+    diff_option,
     force_option,
+    format_option,
     handler_option,
     max_requests,
     report_options,
@@ -108,12 +110,13 @@ def _max_channels() -> int:
 )
 @click.option("--dedup", is_flag=True, help="Send equal pages once.")
 @handler_option
+@format_option
 @click.option(
     "--page-size",
     type=PageSize(),
     default="4096",
     show_default=True,
-    help="Size of the guest's pages, 4KiB to 64KiB.",
+    help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
 )
 @click.option(
     "--block",
@@ -122,8 +125,9 @@ def _max_channels() -> int:
     multiple=True,
     metavar="NAME:ADDRESS:SIZE",
     help="A RAM block and its guest address; repeat it for each of the blocks that "
-    "lie back to back in the image.  [default: one block at 0]",
+    "lie back to back in a raw image.  [default: one block at 0]",
 )
+@diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @click.option(
     "--cpus", type=CpuList(), metavar="LIST", help="Pin the threads to 0,1 or 0-3."
@@ -143,8 +147,10 @@ def command(
     channels: int,
     dedup: bool,
     handler: str,
+    image_format: str | None,
     page_size: int,
     layout: tuple[Block, ...],
+    diffs: tuple[str, ...],
     pad: bool,
     cpus: tuple[int, ...] | None,
     force: bool,
@@ -154,10 +160,11 @@ def command(
 ) -> None:
     """Compress the memory image IMAGE and report what it cost and brought.
 
-    IMAGE is raw guest memory; - is standard input.
+    Its content tells its format; what is none of the known ones is raw guest
+    memory.  - is standard input.
     """
     from migcomp.codecs import open_codec
-    from migcomp.images.raw import open_image
+    from migcomp.images.open import open_image
     from migcomp.outputs import OutputFile
     from migcomp.pipeline import Choice, compress
 
@@ -183,9 +190,16 @@ def command(
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
     with (
-        open_image(image, page_size=page_size, layout=layout, pad=pad) as source,
+        open_image(
+            image,
+            page_size=page_size,
+            layout=layout,
+            pad=pad,
+            format=image_format,
+            diffs=diffs,
+        ) as source,
         progress(
-            "compressing", source.pages, page_size, quiet=quiet, color=color
+            "compressing", source.pages, source.page_size, quiet=quiet, color=color
         ) as watch,
     ):
         if output is None:

@@ -8,7 +8,12 @@ from contextlib import ExitStack
 import click
 
 from migcomp.cli.files import STANDARD, check_input
-from migcomp.cli.options import handler_option, report_options, threads_option
+from migcomp.cli.options import (
+    format_option,
+    handler_option,
+    report_options,
+    threads_option,
+)
 from migcomp.cli.progress import progress
 from migcomp.cli.summary import Summary, tell
 
@@ -18,12 +23,14 @@ from migcomp.cli.summary import Summary, tell
 @click.argument("image", type=click.Path(), required=False)
 @threads_option
 @handler_option
+@format_option
 @report_options
 def command(
     stream: str,
     image: str | None,
     threads: int | None,
     handler: str,
+    image_format: str | None,
     as_json: bool,
     quiet: bool,
     color: str,
@@ -34,7 +41,7 @@ def command(
     for bit), 4 when it is damaged, and 8 when it is the stream of another image.
     Either may be -, standard input.
     """
-    from migcomp.images.raw import open_image
+    from migcomp.images.open import open_image
     from migcomp.restore import codec_of, verify
     from migcomp.stream.reader import open_stream
 
@@ -49,7 +56,12 @@ def command(
         source = None
         if image is not None:
             source = stack.enter_context(
-                open_image(image, page_size=reader.header.page_size, pad=True)
+                open_image(
+                    image,
+                    page_size=reader.header.page_size,
+                    pad=True,
+                    format=image_format,
+                )
             )
         watch = stack.enter_context(
             progress(

@@ -7,7 +7,7 @@ those of the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,14 +33,20 @@ class Run:
 class Image(Protocol):
     """An opened image.
 
-    ``page_map`` is where its pages lie in memory; it is None for an image that
-    is read once from ``fd``, front to back.  ``pages`` is None and the last
-    block's length UNKNOWN_LENGTH while that is not known.  ``pad``: a last page
-    that is not whole is allowed, and filled up with zeros.
+    ``page_map`` is where its pages lie in memory; it is None for a raw image
+    that is read once from ``fd``, front to back, ``taken`` being what was read
+    of it already.  ``pages`` is None and the last block's length UNKNOWN_LENGTH
+    while that is not known.  ``pad``: a last page that is not whole is allowed,
+    and filled up with zeros.  ``facts`` are what the format tells besides the
+    pages, for people: name -> text, number, or list of mappings.
     """
 
     @property
     def path(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def facts(self) -> Mapping[str, object]: ...
     @property
     def page_size(self) -> int: ...
     @property
@@ -52,10 +58,15 @@ class Image(Protocol):
     @property
     def fd(self) -> int: ...
     @property
+    def taken(self) -> bytes: ...
+    @property
     def pad(self) -> bool: ...
 
     def runs(self, block: int) -> Iterator[Run]:
         """The pages of a block of known length, in order."""
+
+    def read(self, first_page: int, pages: int) -> bytes:
+        """Whole pages of an image that is no pipe.  Raises ImageError."""
 
     def __enter__(self) -> Self: ...
     def __exit__(

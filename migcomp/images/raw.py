@@ -6,40 +6,42 @@ A file is mapped, and its holes are not read; a pipe is read once.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from migcomp import _core
-from migcomp.errors import ImageError, named
+from migcomp.errors import ImageError
+from migcomp.images.file import ImageFile
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
 
-STANDARD_INPUT = "-"
 DEFAULT_PAGE_SIZE = 4096
 DEFAULT_BLOCK_NAME = "ram"
 
 
 class RawImage:
-    """Implements :class:`migcomp.images.image.Image`; owns ``fd``."""
+    """Implements :class:`migcomp.images.image.Image`; owns ``file``."""
+
+    format = "raw"
+    facts: Mapping[str, object] = {}
 
     def __init__(
         self,
-        path: str,
-        fd: int,
+        file: ImageFile,
         blocks: tuple[Block, ...],
         *,
         page_size: int,
         pad: bool,
         mapped: bool,
     ) -> None:
-        self.path = path
-        self.fd = fd
+        self._file = file
+        self.path = file.path
+        self.taken = file.taken
         self.blocks = blocks
         self.page_size = page_size
         self.pad = pad
@@ -47,8 +49,12 @@ class RawImage:
         if mapped:
             pages = self.pages or 0
             # Kept alive by the page map, and unmapped with it.
-            memory = _map(path, fd, pages * page_size)
+            memory = file.map(pages * page_size)
             self.page_map = _core.PageMap(memory, [(0, pages, 0)], page_size, True)
+
+    @property
+    def fd(self) -> int:
+        return self._file.fd
 
     @property
     def pages(self) -> int | None:
@@ -91,11 +97,18 @@ class RawImage:
             is_device = not stat.S_ISREG(os.fstat(self.fd).st_mode)
             return position if is_device and whence == os.SEEK_DATA else end
 
+    def spool_file(self) -> ImageFile:
+        """All that can be read, filled up to whole pages."""
+        return self._file.spool(round_up=self.page_size)
+
+    def read(self, first_page: int, pages: int) -> bytes:
+        size = self.page_size
+        data = self._file.read_at(first_page * size, pages * size)
+        return data + bytes(-len(data) % size)
+
     def close(self) -> None:
         self.page_map = None
-        if self.fd >= 0 and (self.path, self.fd) != (STANDARD_INPUT, 0):
-            os.close(self.fd)
-        self.fd = -1
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,31 +122,37 @@ class RawImage:
         self.close()
 
 
-def open_image(
-    path: str,
+def open_raw(
+    file: ImageFile,
     *,
     page_size: int = DEFAULT_PAGE_SIZE,
     layout: Sequence[Block] = (),
     pad: bool = False,
 ) -> RawImage:
-    """Opens the raw image ``path``, or standard input for ``-``.
+    """The raw image in ``file``, which is then the image's.
 
     ``layout`` names the RAM blocks that lie in it back to back; without it the
     whole is one block at guest address 0.  ``pad`` accepts an image whose last
     page is cut off.  Raises ImageError.
     """
-    if page_size not in PAGE_SIZES:
+    check_page_size(page_size)
+    blocks = tuple(layout)
+    _check_layout(blocks, page_size)
+    path, size = file.path, file.size
+    if size is None:
+        blocks = blocks or (Block(DEFAULT_BLOCK_NAME, UNKNOWN_LENGTH, 0),)
+        return RawImage(file, blocks, page_size=page_size, pad=pad, mapped=False)
+    blocks = blocks or (Block(DEFAULT_BLOCK_NAME, size, 0),)
+    laid_out = sum(block.length for block in blocks)
+    if laid_out != size:
         raise ImageError(
-            f"a page size of {page_size} is none of "
-            f"{', '.join(map(format_size, PAGE_SIZES))}"
+            f"{path} has {size} bytes, but its blocks take {laid_out}; correct --block"
         )
-    fd = 0 if path == STANDARD_INPUT else _open(path)
-    try:
-        return _from_descriptor(path, fd, page_size, tuple(layout), pad)
-    except BaseException:
-        if path != STANDARD_INPUT:
-            os.close(fd)
-        raise
+    if size % page_size and not pad:
+        raise ImageError(not_whole(path, size, page_size))
+    # A mapping ends with the machine's page, not with one of ours.
+    mapped = not size % page_size
+    return RawImage(file, blocks, page_size=page_size, pad=pad, mapped=mapped)
 
 
 def spool(image: RawImage) -> RawImage:
@@ -141,114 +160,50 @@ def spool(image: RawImage) -> RawImage:
 
     Takes as much space in ``$TMPDIR`` as the image.  Raises ImageError.
     """
-    import tempfile
-
-    page_size = image.page_size
-    with tempfile.TemporaryFile(buffering=0) as copy:
-        try:
-            size = _copy(image.fd, copy.fileno())
-            copy.truncate(pages_in(size, page_size) * page_size)
-        except OSError as error:
-            raise ImageError(
-                f"{named(image.path)} cannot be copied to a temporary file in "
-                f"{tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a folder "
-                "with room for it"
-            ) from error
+    copy = image.spool_file()
+    try:
+        size = copy.size or 0
         check_length(image, size)
         blocks = image.blocks
         if image.pages is None:
             known = sum(block.length for block in blocks[:-1])
             blocks = (*blocks[:-1], replace(blocks[-1], length=size - known))
-        fd = os.dup(copy.fileno())
-        try:
-            return RawImage(
-                image.path, fd, blocks, page_size=page_size, pad=image.pad, mapped=True
-            )
-        except BaseException:
-            os.close(fd)
-            raise
+        return RawImage(
+            copy, blocks, page_size=image.page_size, pad=image.pad, mapped=True
+        )
+    except BaseException:
+        copy.close()
+        raise
+
+
+def check_page_size(page_size: int) -> None:
+    """Raises ImageError for one that no guest of ours has."""
+    if page_size not in PAGE_SIZES:
+        raise ImageError(
+            f"a page size of {page_size} is none of "
+            f"{', '.join(map(format_size, PAGE_SIZES))}"
+        )
 
 
 def check_length(image: Image, size: int) -> None:
     """``size``: all the bytes that could be read.  Raises ImageError."""
     if not size:
-        raise ImageError(f"{named(image.path)} is empty")
+        raise ImageError(f"{image.path} is empty")
     expected = sum(block.length for block in image.blocks)
     if image.pages is not None and size != expected:
         raise ImageError(
-            f"{named(image.path)} does not have the {expected} bytes that its blocks "
+            f"{image.path} does not have the {expected} bytes that its blocks "
             "take; correct --block, or do not change it meanwhile"
         )
     if size % image.page_size and not image.pad:
         raise ImageError(not_whole(image.path, size, image.page_size))
 
 
-def _copy(source: int, target: int) -> int:
-    """Copies what can be read; its bytes."""
-    copied = 0
-    while chunk := os.read(source, 1 << 20):
-        copied += len(chunk)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(target, rest) :]
-    return copied
-
-
-def _map(path: str, fd: int, size: int) -> mmap.mmap:
-    # Not as long as the file is now: a device has no length, and a file may
-    # have become shorter since it was measured.
-    try:
-        memory = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{named(path)} cannot be mapped ({error}); give it through a pipe"
-        ) from error
-    memory.madvise(mmap.MADV_SEQUENTIAL)
-    return memory
-
-
-def _open(path: str) -> int:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ImageError(f"{named(path)} cannot be opened: {error.strerror}") from error
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise ImageError(f"{named(path)} is a directory; name the image file in it")
-    return fd
-
-
-def _from_descriptor(
-    path: str, fd: int, page_size: int, layout: tuple[Block, ...], pad: bool
-) -> RawImage:
-    _check_layout(layout, page_size)
-    size = _size(fd)
-    if size is None:
-        blocks = layout or (Block(DEFAULT_BLOCK_NAME, UNKNOWN_LENGTH, 0),)
-        return RawImage(path, fd, blocks, page_size=page_size, pad=pad, mapped=False)
-    if size == 0:
-        raise ImageError(f"{named(path)} is empty")
-    blocks = layout or (Block(DEFAULT_BLOCK_NAME, size, 0),)
-    laid_out = sum(block.length for block in blocks)
-    if laid_out != size:
-        raise ImageError(
-            f"{named(path)} has {size} bytes, but its blocks take {laid_out}; "
-            "correct --block"
-        )
-    if size % page_size and not pad:
-        raise ImageError(not_whole(path, size, page_size))
-    # A mapping ends with the machine's page, not with one of ours.
-    return RawImage(
-        path, fd, blocks, page_size=page_size, pad=pad, mapped=not size % page_size
-    )
-
-
 def not_whole(path: str, size: int, page_size: int) -> str:
     """The sentence about an image that ends within a page."""
     return (
-        f"{named(path)} has {size} bytes, which is no multiple of the page size "
-        f"{page_size}; give another --page-size, or --pad to fill up the last page "
-        "with zeros"
+        f"{path} has {size} bytes, which is no multiple of the page size {page_size}; "
+        "give another --page-size, or --pad to fill up the last page with zeros"
     )
 
 
@@ -261,13 +216,3 @@ def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
                 f"block {block.name} has {block.length} bytes, which is no positive "
                 f"multiple of the page size {page_size}; correct --block"
             )
-
-
-def _size(fd: int) -> int | None:
-    """Bytes of a file or device; None for what can only be read once."""
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
-        return os.fstat(fd).st_size
-    if stat.S_ISBLK(mode):
-        return os.lseek(fd, 0, os.SEEK_END)
-    return None

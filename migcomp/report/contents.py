@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from migcomp.report.classes import counts_by_name, framing_bytes, page_classes
-from migcomp.report.memory_map import format_address, memory_map
+from migcomp.report.memory_map import memory_map
 from migcomp.report.parts import (
+    block_table,
+    block_to_json,
     class_table,
     many,
     map_columns,
     map_parts,
-    plain_table,
     print_indented,
     print_text,
     rate,
@@ -27,7 +28,6 @@ from migcomp.report.printable import printable
 from migcomp.results import Block, PageCounts, Region, Settings
 from migcomp.units import format_count, format_size
 
-_BLOCKS_SHOWN = 12
 _MAP_ROWS = 16
 _FIGURES_WIDTH = 34  # beside the map
 _DUMP_BYTES = 16  # of the page in a line
@@ -100,7 +100,7 @@ def render(contents: Contents, console: Console) -> None:
     facts.add_row("image digest", digest)
     print_indented(console, facts)
     console.print()
-    print_indented(console, _blocks(contents))
+    print_indented(console, block_table(contents.blocks, settings.page_size))
     console.print()
     print_indented(
         console, class_table(contents, settings.page_size, dedup=settings.dedup)
@@ -130,27 +130,6 @@ def _grouping(settings: Settings) -> str:
     return text + (", deduplicated" if settings.dedup else "")
 
 
-def _blocks(contents: Contents) -> Table:
-    table = plain_table("RAM block", "guest address", "size", "pages")
-    page_size = contents.settings.page_size
-    for block in contents.blocks[:_BLOCKS_SHOWN]:
-        table.add_row(
-            Text(printable(block.name)),
-            format_address(block.guest_address),
-            format_size(block.length),
-            format_count(-(-block.length // page_size)),
-        )
-    rest = contents.blocks[_BLOCKS_SHOWN:]
-    if rest:
-        table.add_row(
-            f"and {len(rest)} more",
-            "",
-            format_size(sum(block.length for block in rest)),
-            format_count(sum(-(-block.length // page_size) for block in rest)),
-        )
-    return table
-
-
 def contents_to_json(contents: Contents) -> dict[str, object]:
     """Schema ``migcomp.inspect/1``; words as in ``migcomp.run/1``."""
     settings = contents.settings
@@ -167,14 +146,7 @@ def contents_to_json(contents: Contents) -> dict[str, object]:
         "image": {
             "bytes": contents.image_bytes,
             "digest": None if contents.digest is None else f"{contents.digest:016x}",
-            "blocks": [
-                {
-                    "name": block.name,
-                    "length": block.length,
-                    "guest-address": block.guest_address,
-                }
-                for block in contents.blocks
-            ],
+            "blocks": list(map(block_to_json, contents.blocks)),
         },
         "settings": {
             "codec": settings.codec,
@@ -227,7 +199,12 @@ def render_page(page: StoredPage, console: Console) -> None:
         f"rate {shrunk}",
     )
     console.print()
-    for line in _dump(page.data):
+    print_dump(console, page.data)
+
+
+def print_dump(console: Console, data: bytes) -> None:
+    """As ``hexdump -C``, whatever the width."""
+    for line in _dump(data):
         console.print(line, soft_wrap=True)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -11,12 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from migcomp.report.classes import Volume, framing_bytes, page_classes
-from migcomp.report.memory_map import ASCII_MARKS, MARKS, MemoryMap, legend
+from migcomp.report.memory_map import (
+    ASCII_MARKS,
+    MARKS,
+    MemoryMap,
+    format_address,
+    legend,
+)
 from migcomp.report.printable import printable
+from migcomp.results import Block
 from migcomp.units import format_count, format_share, format_size
 
 _INDENT = 2
 _ADDRESS_WIDTH = 12
+_BLOCKS_SHOWN = 12
 _STYLES = {
     "zero": "dim",
     "same-filled": "blue",
@@ -67,6 +76,35 @@ def plain_table(first: str, *others: str) -> Table:
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def block_table(blocks: Sequence[Block], page_size: int) -> Table:
+    """RAM blocks, many small ones summed up."""
+    table = plain_table("RAM block", "guest address", "size", "pages")
+    for block in blocks[:_BLOCKS_SHOWN]:
+        table.add_row(
+            Text(printable(block.name)),
+            format_address(block.guest_address),
+            format_size(block.length),
+            format_count(-(-block.length // page_size)),
+        )
+    rest = blocks[_BLOCKS_SHOWN:]
+    if rest:
+        table.add_row(
+            f"and {len(rest)} more",
+            "",
+            format_size(sum(block.length for block in rest)),
+            format_count(sum(-(-block.length // page_size) for block in rest)),
+        )
+    return table
+
+
+def block_to_json(block: Block) -> dict[str, object]:
+    return {
+        "name": block.name,
+        "length": block.length,
+        "guest-address": block.guest_address,
+    }
 
 
 def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
-from migcomp.errors import StreamError, named
+from migcomp.errors import StreamError
 from migcomp.stream.layout import (
     END,
     END_MAX,
@@ -19,6 +19,7 @@ from migcomp.stream.layout import (
     IMAGE_MAX,
     INDEX,
     INDEX_ENTRIES,
+    MAGIC,
     PAGES,
     RECORD_HEADER_SIZE,
     RECORD_MAGIC,
@@ -36,10 +37,12 @@ from migcomp.stream.layout import (
     unpack_index,
     unpack_record_header,
 )
-from migcomp.stream.source import Source, open_source
+from migcomp.stream.source import Source, open_source, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from migcomp.images.file import ImageFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +310,10 @@ class StreamReader:
 
     def _error(self, reason: str, offset: int | None = None) -> StreamError:
         if offset is None:
-            return StreamError(f"{named(self.path)}: {reason}")
+            return StreamError(f"{self.path}: {reason}")
         total = "" if self.header.pages is None else f" of {self.header.pages}"
         return StreamError(
-            f"{named(self.path)}: {reason} (at byte {offset}, after page "
+            f"{self.path}: {reason} (at byte {offset}, after page "
             f"{self._next_page}{total}); restore --salvage saves what is sound"
         )
 
@@ -337,9 +340,22 @@ def _at_or_before(entries: list[IndexEntry], page: int) -> int:
     return entries[position - 1][1]
 
 
+def is_stream(head: bytes) -> bool:
+    """Whether these first bytes of a file are those of a stream of ours."""
+    return head.startswith(MAGIC)
+
+
 def open_stream(path: str) -> StreamReader:
     """Opens the stream ``path``, or standard input for ``-``."""
-    source = open_source(path)
+    return _reader_of(open_source(path))
+
+
+def open_stream_in(file: ImageFile) -> StreamReader:
+    """The stream in a file that was looked into, which is then the stream's."""
+    return _reader_of(source_of(file.path, file.fd, file.taken))
+
+
+def _reader_of(source: Source) -> StreamReader:
     try:
         return StreamReader(source)
     except BaseException:

@@ -8,8 +8,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from migcomp.errors import StreamError, named
-from migcomp.images.raw import STANDARD_INPUT
+from migcomp.errors import StreamError
+from migcomp.images.file import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -73,18 +73,20 @@ class FileSource:
 
 
 class PipeSource:
-    """Standard input, a FIFO or a socket."""
+    """Standard input, a FIFO or a socket; ``taken`` was read from it before."""
 
     mapped = False
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, taken: bytes = b"") -> None:
         self.path = path
         self.position = 0
         self.size: int | None = None
+        self._taken = taken
         self._file = open(fd, "rb", closefd=path != STANDARD_INPUT)  # noqa: SIM115
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data, self._taken = self._taken[:size], self._taken[size:]
+        data += self._file.read(size - len(data))
         self.position += len(data)
         return data
 
@@ -105,19 +107,23 @@ def open_source(path: str) -> Source:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise StreamError(
-                f"{named(path)} cannot be opened: {error.strerror}"
-            ) from error
+            raise StreamError(f"{path} cannot be opened: {error.strerror}") from error
+    return source_of(path, fd)
+
+
+def source_of(path: str, fd: int, taken: bytes = b"") -> Source:
+    """``fd`` is the source's from then on; ``taken`` was read from it already.
+
+    Raises StreamError.
+    """
     status = os.fstat(fd)
     try:
         if stat.S_ISDIR(status.st_mode):
-            raise StreamError(
-                f"{named(path)} is a directory; name the stream file in it"
-            )
+            raise StreamError(f"{path} is a directory; name the stream file in it")
         if not stat.S_ISREG(status.st_mode) or os.lseek(fd, 0, os.SEEK_CUR):
-            return PipeSource(path, fd)
+            return PipeSource(path, fd, taken)
         if status.st_size == 0:
-            raise StreamError(f"{named(path)} is empty")
+            raise StreamError(f"{path} is empty")
         return FileSource(path, fd)
     except BaseException:
         if path != STANDARD_INPUT:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PAGE, command, program, sentence
+from tests.qemu_tools import a_stream as qemu_stream
 
 
 def test_the_contents_are_those_of_the_run(
@@ -133,3 +134,60 @@ def test_a_page_whose_record_is_damaged(stream: Path) -> None:
     done = command("inspect", stream, "--page", "3")
     assert done.code == 4
     assert "checksum" in sentence(done)
+
+
+# --- Images ---------------------------------------------------------------------------
+
+
+def test_a_raw_image(image: Path) -> None:
+    found = command("inspect", image, "--json").json
+    assert found["schema"] == "migcomp.image/1"
+    assert found["image"]["format"] == "raw"
+    assert found["image"]["blocks"][0]["length"] == 300 * PAGE
+    assert {name: row["pages"] for name, row in found["classes"].items()} == {
+        "zero": 100,
+        "same-filled": 50,
+        "normal": 150,
+    }
+    text = command("inspect", image).text
+    assert text.startswith("guest.raw: raw image, 1.17 MiB\n")
+    assert re.search(r"^  same-filled +50 +16\.7 % +200 KiB$", text, re.M)
+    assert "memory map" in text
+
+
+def test_pages_of_a_raw_image(image: Path) -> None:
+    content = image.read_bytes()
+    for page, kind in ((0, "zero"), (2, "same-filled"), (299, "normal")):
+        found = command("inspect", image, "--page", str(page), "--json").json
+        assert bytes.fromhex(found["data"]) == content[page * PAGE : (page + 1) * PAGE]
+        assert (found["class"], found["guest-address"]) == (kind, page * PAGE)
+    piped = program("inspect", "-", "--page", "3", "--json", stdin=content)
+    assert bytes.fromhex(piped.json["data"]) == content[3 * PAGE : 4 * PAGE]
+    done = command("inspect", image, "--page", "300")
+    assert done.code == 3
+    assert sentence(done).endswith("has no page 300; its pages are 0 to 299")
+
+
+def test_a_qemu_stream(tmp_path: Path) -> None:
+    stream, writer = qemu_stream()
+    path = tmp_path / "guest.qemu"
+    path.write_bytes(stream)
+    found = command("inspect", path, "--json").json
+    assert found["image"]["format"] == "qemu"
+    assert found["facts"]["statistics"]["ram"]["normal"] == 18
+    assert sum(row["pages"] for row in found["classes"].values()) == 44
+    text = command("inspect", path).text
+    assert re.search(r"^  machine type +pc *$", text, re.M)
+    assert re.search(r"^  ram +total 180,224, transferred ", text, re.M)
+    assert re.search(r"^ +1 +9 +18 +17 +0 ", text, re.M)
+    assert re.search(r"^  full +cpu +1 +1 +1 ", text, re.M)
+    assert re.search(r"^  pc\.bios +1 MiB +16\.0 KiB +4$", text, re.M)
+    assert max(map(len, text.splitlines())) <= 80
+    memory = writer.memory
+    for page in (0, 1, 3, 41):
+        dump = command("inspect", path, "--page", str(page), "--json").json
+        assert bytes.fromhex(dump["data"]) == memory[page * PAGE : (page + 1) * PAGE]
+    as_raw = command("inspect", path, "--format", "raw", "--json").json
+    assert as_raw["image"]["format"] == "raw"
+    piped = program("inspect", "-", "--json", stdin=stream).json
+    assert piped["facts"] == found["facts"]

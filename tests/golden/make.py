@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from migcomp.codecs import CODECS, GROUPINGS
-from migcomp.images.raw import open_image
+from migcomp.images.open import open_image
 from migcomp.pipeline import Choice, compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file

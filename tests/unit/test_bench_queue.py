@@ -116,7 +116,7 @@ def test_what_a_job_does_not_take() -> None:
             _core.BenchJob(memory=b"x", library=native, request_size=size)
     for other in (
         _core.bind("built in", ""),
-        _core.python_library("x", "", lambda level: level),
+        _core.python_library("x", "python", "", "", lambda level: level),
     ):
         with pytest.raises(ValueError, match="native"):
             _core.BenchJob(memory=b"x", library=other, request_size=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from migcomp import ThreadedWorkqueue, _core, codecs
+from migcomp import ThreadedWorkqueue, _core, codecs, python_codecs
 from migcomp.codecs import GROUPINGS, Codec, open_codec, providers
 from migcomp.errors import CodecUnavailable, PageError
 from tests.core_tools import (
@@ -185,7 +185,7 @@ def test_providers_of_zlib_read_each_other() -> None:
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "zlib", "none"])
 def test_levels_out_of_range(codec: str) -> None:
     for level in (-(10**6), 23, 2**40):
-        with pytest.raises(CodecUnavailable, match=f"{codec} has levels"):
+        with pytest.raises(CodecUnavailable, match=f"{codec} has (levels|only level)"):
             open_codec(codec, level=level)
 
 
@@ -297,9 +297,11 @@ def test_blocks_that_claim_too_much() -> None:
     zstandard = pytest.importorskip("zstandard")
     bomb = memoryview(zstandard.ZstdCompressor().compress(bytes(1 << 20)))
     with pytest.raises(ValueError, match="malformed"):
-        codecs._ZstandardCodec(1).decompress(bomb, PAGE)
+        python_codecs._ZstandardCodec(1).decompress(bomb, PAGE)
     with pytest.raises(ValueError, match="malformed"):
-        codecs._ZlibCodec(1).decompress(memoryview(zlib.compress(bytes(9999))), PAGE)
+        python_codecs._ZlibCodec(1).decompress(
+            memoryview(zlib.compress(bytes(9999))), PAGE
+        )
 
 
 def test_unknown_codecs() -> None:

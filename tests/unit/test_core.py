@@ -145,6 +145,32 @@ def test_extents_that_change_while_they_are_read() -> None:
     _core.PageMap(bytes(PAGE), extents, PAGE, False)
 
 
+def test_pages_in_several_buffers() -> None:
+    first, second = b"a" * PAGE + b"b" * PAGE, bytearray(b"-" + b"c" * PAGE)
+    extents = [(0, 1, PAGE), (2, 1, 2 * PAGE + 1), (3, 1, 0)]
+    page_map = _core.PageMap((first, second), extents, PAGE, False)
+    assert page_map.read(0, 4) == b"b" * PAGE + bytes(PAGE) + b"c" * PAGE + b"a" * PAGE
+    assert [page_map.run(0, 4), page_map.run(1, 4), page_map.run(2, 4)] == [
+        (1, False),
+        (1, True),
+        (2, False),
+    ]
+    with pytest.raises(BufferError):
+        second.clear()
+    del page_map
+    second.clear()
+
+
+@pytest.mark.parametrize("extent", [(0, 1, 1), (0, 1, PAGE + 1), (0, 1, 2 * PAGE)])
+def test_extents_must_fit_one_buffer(extent: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="extents"):
+        _core.PageMap((bytes(PAGE), bytes(PAGE)), [extent], PAGE, False)
+    with pytest.raises(ValueError, match="extents"):
+        _core.PageMap((), [extent], PAGE, False)
+    with pytest.raises(TypeError):
+        _core.PageMap((bytes(PAGE), "text"), [], PAGE, False)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("size", [0, 1, 2048, 4097, 131072, 2**32 + 4096, -4096])
 def test_page_sizes(size: int) -> None:
     with pytest.raises(ValueError, match=r"power of two|out of range"):

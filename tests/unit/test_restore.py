@@ -17,7 +17,7 @@ import pytest
 from migcomp._core import xxh64
 from migcomp.codecs import GROUPINGS
 from migcomp.errors import CodecUnavailable, Mismatch, StreamError, WorkerError
-from migcomp.images.raw import open_image
+from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore, verify

@@ -12,7 +12,7 @@ import pytest
 
 from migcomp.codecs import GROUPINGS, open_codec
 from migcomp.errors import StreamError
-from migcomp.images.raw import open_image
+from migcomp.images.open import open_image
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore
 from migcomp.results import Block

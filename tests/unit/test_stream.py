@@ -20,7 +20,8 @@ from migcomp._core import xxh64
 from migcomp.codecs import CODECS, GROUPINGS
 from migcomp.errors import StreamError
 from migcomp.images.image import PAGE_SIZES
-from migcomp.images.raw import RawImage, open_image
+from migcomp.images.open import open_image
+from migcomp.images.raw import RawImage
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block, PageCounts, RunResult

@@ -8,6 +8,7 @@ typedef struct ModuleState {
     PyTypeObject *page_map_type;
     PyTypeObject *dedup_type;
     PyTypeObject *xxh64_type;
+    PyTypeObject *qemu_ram_type;
     PyTypeObject *handler_type;
     PyTypeObject *page_request_type;
     PyTypeObject *object_request_type;
@@ -68,6 +69,26 @@ static void raise_exception(PyObject *exception)
     PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
 }
 
+/* A C text that may hold anything, also half a character at its end. */
+static PyObject *text_of(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+/* PageError: the image is at fault. */
+static void raise_page_failure(ModuleState *state, uint64_t page,
+                               const char *reason)
+{
+    PyObject *raised = PyObject_CallFunction(
+        state->page_error, "KNO", (unsigned long long)page, text_of(reason),
+        Py_True);
+
+    if (raised) {
+        raise_exception(raised);
+        Py_DECREF(raised);
+    }
+}
+
 #ifndef Py_BEGIN_CRITICAL_SECTION /* before 3.13 the GIL is enough */
 #define Py_BEGIN_CRITICAL_SECTION(object) {
 #define Py_END_CRITICAL_SECTION() }
@@ -104,12 +125,6 @@ static int to_uint32(PyObject *object, void *result)
     }
     *(uint32_t *)result = (uint32_t)value;
     return 1;
-}
-
-/* A C text that may hold anything, also half a character at its end. */
-static PyObject *text_of(const char *text)
-{
-    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 }
 
 /* Page sizes that handlers take; -1 with an exception for others. */

@@ -73,15 +73,8 @@ static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
     unpin(self);
     signal_unlock(&dedup->entered);
     if (failed) {
-        PyObject *raised = PyObject_CallFunction(
-            state->page_error, "KsO",
-            (unsigned long long)bound->page.first_page,
-            "the image became shorter while it was read", Py_True);
-
-        if (raised) {
-            raise_exception(raised);
-            Py_DECREF(raised);
-        }
+        raise_page_failure(state, bound->page.first_page,
+                           "the image became shorter while it was read");
         return NULL;
     }
     Py_RETURN_NONE;

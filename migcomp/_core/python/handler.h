@@ -24,6 +24,7 @@ typedef struct HandlerObject {
     SignalWord used; /* locked by the queue that has it */
     LibraryObject *library;
     PageJob job;
+    PageMapObject *source; /* of the job, or NULL */
     PyObject *calls[CALLS]; /* callables or NULL */
 } HandlerObject;
 
@@ -32,11 +33,47 @@ static bool is_page_handler(const HandlerObject *handler)
     return handler->kind != HANDLER_PYTHON;
 }
 
+/* The codec that its threads use, and then those that decode its source. */
+static LibraryObject *handler_library(const HandlerObject *handler, unsigned i)
+{
+    return !i ? handler->library
+              : handler->source && i <= PAGE_CODECS_MAX
+              ? handler->source->libraries[i - 1]
+              : NULL;
+}
+
 /* Whether its threads call into the interpreter. */
 static bool needs_python(const HandlerObject *handler)
 {
-    return handler->kind == HANDLER_PYTHON ||
-           is_python_codec(handler->library);
+    if (handler->kind == HANDLER_PYTHON) {
+        return true;
+    }
+    for (unsigned i = 0; handler_library(handler, i); i++) {
+        if (is_python_codec(handler_library(handler, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What one of its codecs in Python raised first, or NULL. */
+static PyObject *handler_exception(const HandlerObject *handler)
+{
+    for (unsigned i = 0; handler_library(handler, i); i++) {
+        PyObject *raised = handler_library(handler, i)->python.exception;
+
+        if (raised) {
+            return raised;
+        }
+    }
+    return NULL;
+}
+
+static void forget_exceptions(const HandlerObject *handler)
+{
+    for (unsigned i = 0; handler_library(handler, i); i++) {
+        Py_CLEAR(handler_library(handler, i)->python.exception);
+    }
 }
 
 static int handler_traverse(PyObject *object, visitproc visit, void *arg)
@@ -45,6 +82,7 @@ static int handler_traverse(PyObject *object, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->library);
+    Py_VISIT(self->source);
     for (int i = 0; i < CALLS; i++) {
         Py_VISIT(self->calls[i]);
     }
@@ -59,6 +97,7 @@ static void handler_dealloc(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     Py_CLEAR(self->library);
+    Py_CLEAR(self->source);
     for (int i = 0; i < CALLS; i++) {
         Py_CLEAR(self->calls[i]);
     }
@@ -121,22 +160,29 @@ static int check_job(const PageJob *job)
 static PyObject *page_handler(PyObject *module, PyObject *args,
                               PyObject *keywords, HandlerKind kind)
 {
-    static char *names[] = {"library",   "level",    "grouping",   "page_size",
-                            "pages_max", "channels", "fill_zeros", "output_fd",
-                            NULL};
+    static char *names[] = {"library",   "level",     "grouping",
+                            "page_size", "pages_max", "channels",
+                            "fill_zeros", "output_fd", "source",  NULL};
     ModuleState *state = PyModule_GetState(module);
-    PyObject *library;
+    PyObject *library, *source = NULL;
     int level = 0, grouping = 0, fill_zeros = 0, output_fd = -1;
     uint32_t page_size = 0, pages_max = 0, channels = 0;
     const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&pi", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piO", names,
                                      state->library_type, &library, &level,
                                      &grouping, to_uint32, &page_size,
                                      to_uint32, &pages_max, to_uint32,
-                                     &channels, &fill_zeros, &output_fd)) {
+                                     &channels, &fill_zeros, &output_fd,
+                                     &source)) {
         return NULL;
+    }
+    if (source == Py_None) {
+        source = NULL;
+    }
+    if (source && !PyObject_TypeCheck(source, state->page_map_type)) {
+        return PyErr_Format(PyExc_TypeError, "source must be a PageMap");
     }
     codec = ((LibraryObject *)library)->library;
     if (kind == HANDLER_COMPRESS &&
@@ -149,6 +195,7 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         return NULL;
     }
     self->library = (LibraryObject *)Py_NewRef(library);
+    self->source = (PageMapObject *)Py_XNewRef(source);
     self->job = (PageJob){
         .library = self->library->library,
         .level = level,
@@ -159,6 +206,7 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         .copy_input = is_python_codec(self->library),
         .fill_zeros = fill_zeros,
         .output_fd = output_fd,
+        .source = source ? &self->source->map : NULL,
     };
     if (check_job(&self->job)) {
         Py_DECREF(self);

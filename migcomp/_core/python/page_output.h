@@ -14,6 +14,38 @@ static BoundRequest *live_for(RequestObject *self, bool compressing)
     return bound;
 }
 
+/* write_pages(fd, offset): leaves holes for zero pages.  Those of a request
+ * that compresses are as they came, once they are classified. */
+static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
+{
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound;
+    long long offset;
+    int fd, failed;
+
+    if (!PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
+        return NULL;
+    }
+    bound = live(self);
+    if (!bound) {
+        return NULL;
+    }
+    const uint8_t *pages =
+        self->compresses ? bound->page.input : bound->page.data;
+
+    pin(self);
+    Py_BEGIN_ALLOW_THREADS
+    failed = page_write(&bound->page, pages, self->job->page_size, fd, offset,
+                        ~(1u << PAGE_ZERO));
+    Py_END_ALLOW_THREADS
+    unpin(self);
+    if (failed) {
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
 /* restore_deduplicated(fd) */
 static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
 {
@@ -51,8 +83,8 @@ static PyObject *page_request_write(PyObject *object, PyObject *unused)
     pin(self);
     Py_BEGIN_ALLOW_THREADS
     if (self->job->output_fd >= 0) {
-        failed = page_write(&bound->page, self->job->page_size,
-                            self->job->output_fd, DEDUPLICATED_CLASS);
+        failed =
+            page_write_output(&bound->page, self->job, DEDUPLICATED_CLASS);
     }
     Py_END_ALLOW_THREADS
     unpin(self);

@@ -284,7 +284,7 @@ static void raise_queue_error(QueueObject *self, int failed)
                is_page_handler(self->handler)) {
         self->raised = true;
         raise_page_error(self, &((BoundRequest *)error.request)->page.failure,
-                         self->handler->library->python.exception);
+                         handler_exception(self->handler));
     } else {
         errno = -failed;
         PyErr_SetFromErrno(self->state->workqueue_error);

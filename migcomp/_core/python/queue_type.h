@@ -78,7 +78,7 @@ static int raise_unseen_error(QueueObject *self, HandlerObject *handler)
         raise_exception(self->exception);
     } else {
         raise_page_error(self, &self->failure,
-                         handler->library->python.exception);
+                         handler_exception(handler));
     }
     return -1;
 }
@@ -207,7 +207,7 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
     set_ops(self);
     if (is_page_handler(self->handler)) {
         /* Left by a queue that used the library before. */
-        Py_CLEAR(self->handler->library->python.exception);
+        forget_exceptions(self->handler);
     }
     WITHOUT_GIL(self, {
         self->queue = threaded_workqueue_create(name, threads, requests,
@@ -217,10 +217,7 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
     if (self->queue) {
         return 0;
     }
-    PyObject *cause =
-        is_page_handler(self->handler)
-            ? self->handler->library->python.exception
-            : NULL;
+    PyObject *cause = handler_exception(self->handler);
 
     self->raised = true;
     if (self->exception || cause) {

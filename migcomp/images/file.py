@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The file that an image lies in: opened, looked into, mapped, or copied."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+
+from migcomp.errors import ImageError
+
+STANDARD_INPUT = "-"
+
+#: What formats are recognised by; no more than the smallest page.
+HEAD_SIZE = 4096
+
+
+class ImageFile:
+    """Owns ``fd``, unless it is standard input.
+
+    ``size`` is None for what can be read only once, a pipe.  ``head`` are its
+    first bytes, ``taken`` those of them that ``fd`` will not give again.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        """``fd`` stays the caller's if this raises ImageError."""
+        self.path = path
+        self.fd = fd
+        self.size = _size(fd)
+        try:
+            if self.size is None:
+                self.head = self.taken = _read(fd, HEAD_SIZE)
+            else:
+                self.head, self.taken = os.pread(fd, HEAD_SIZE, 0), b""
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+        if self.size == 0:
+            raise ImageError(f"{path} is empty")
+
+    def map(self, size: int | None = None) -> mmap.mmap | memoryview:
+        """All of it, or ``size`` bytes, to be read.  Raises ImageError.
+
+        The mapping outlives the file.
+        """
+        # Not as long as the file is now: a device has no length, and a file may
+        # have become shorter since it was measured.
+        try:
+            memory = mmap.mmap(self.fd, size or self.size or 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise ImageError(
+                f"{self.path} cannot be mapped ({error}); give it through a pipe"
+            ) from error
+        memory.madvise(mmap.MADV_SEQUENTIAL)
+        return memory
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """``size`` bytes, or fewer at the end.  Raises ImageError."""
+        try:
+            return os.pread(self.fd, size, offset)
+        except OSError as error:
+            raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    def spool(self, round_up: int = 1) -> ImageFile:
+        """A copy in an unnamed temporary file, for what is read more than once.
+
+        Zeros fill it up to a multiple of ``round_up`` bytes; the copy's ``size``
+        is that of what was read.  Raises ImageError.
+        """
+        import tempfile
+
+        with tempfile.TemporaryFile(buffering=0) as copy:
+            try:
+                _write(copy.fileno(), self.taken)
+                size = len(self.taken) + _copy(self.fd, copy.fileno())
+                copy.truncate(-(-size // round_up) * round_up)
+            except OSError as error:
+                raise no_room_for_copy(self.path, error) from error
+            fd = os.dup(copy.fileno())
+            try:
+                spooled = ImageFile(self.path, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            spooled.size = size
+            return spooled
+
+    def close(self) -> None:
+        if self.fd >= 0 and (self.path, self.fd) != (STANDARD_INPUT, 0):
+            os.close(self.fd)
+        self.fd = -1
+
+
+def open_file(path: str) -> ImageFile:
+    """``-`` is standard input.  Raises ImageError."""
+    fd = 0 if path == STANDARD_INPUT else _open(path)
+    try:
+        return ImageFile(path, fd)
+    except BaseException:
+        if path != STANDARD_INPUT:
+            os.close(fd)
+        raise
+
+
+def no_room_for_copy(path: str, error: OSError) -> ImageError:
+    """What to raise when a temporary copy cannot be written."""
+    import tempfile
+
+    return ImageError(
+        f"{path} cannot be copied to a temporary file in {tempfile.gettempdir()} "
+        f"({error.strerror}); set TMPDIR to a folder with room for it"
+    )
+
+
+def _open(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be opened: {error.strerror}") from error
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ImageError(f"{path} is a directory; name the image file in it")
+    return fd
+
+
+def _size(fd: int) -> int | None:
+    """Bytes of a file or device; None for what can only be read once."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
+        return os.fstat(fd).st_size
+    if stat.S_ISBLK(mode):
+        return os.lseek(fd, 0, os.SEEK_END)
+    return None
+
+
+def _read(fd: int, size: int) -> bytes:
+    """``size`` bytes, or fewer at the end."""
+    data = b""
+    while len(data) < size and (more := os.read(fd, size - len(data))):
+        data += more
+    return data
+
+
+def _copy(source: int, target: int) -> int:
+    """Copies what can be read; its bytes."""
+    copied = 0
+    while chunk := os.read(source, 1 << 20):
+        copied += len(chunk)
+        _write(target, chunk)
+    return copied
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""LiME images: each range of memory behind a header of 32 bytes.
+
+Format: LiME's README, version 1.  ``end`` is the address of the last byte.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from migcomp.errors import ImageError
+from migcomp.images.file import ImageFile
+from migcomp.images.headers import size_of, take
+from migcomp.images.mapped import MappedImage
+from migcomp.images.packed import unpack
+from migcomp.images.regions import REGIONS_MAX, Region, open_regions
+
+FORMAT = "lime"
+MAGIC = b"EMiL"
+
+_HEADER = struct.Struct("<4sIQQ8s")
+
+
+def recognises(head: bytes) -> bool:
+    return head.startswith(MAGIC) or _begins_packed(head)
+
+
+def _begins_packed(head: bytes) -> bool:
+    if head[:1] != b"\x78":
+        return False
+    import zlib
+
+    try:
+        return zlib.decompressobj().decompress(head, len(MAGIC)) == MAGIC
+    except zlib.error:
+        return False
+
+
+def open_file(file: ImageFile, page_size: int) -> MappedImage:
+    """LiME's ``compress=1`` compresses the whole by zlib."""
+    packed = not file.head.startswith(MAGIC)
+    copy = unpack(file, 0, "zlib", MAGIC) if packed else file
+    try:
+        regions = _read_regions(copy)
+        facts = {"ranges": len(regions), "compressed": "yes" if packed else "no"}
+        image = open_regions(copy, regions, FORMAT, page_size, facts)
+    except BaseException:
+        if packed:
+            copy.close()
+        raise
+    if packed:
+        file.close()
+    return image
+
+
+def _read_regions(file: ImageFile) -> list[Region]:
+    regions: list[Region] = []
+    offset = 0
+    while offset < size_of(file):
+        header = take(file, offset, _HEADER.size, f"the header at byte {offset}")
+        magic, version, start, end, _reserved = _HEADER.unpack(header)
+        if magic != MAGIC or version != 1:
+            raise ImageError(
+                f"{file.path} is damaged: byte {offset} begins no LiME header of "
+                "version 1"
+            )
+        if end < start:
+            raise ImageError(
+                f"{file.path} is damaged: its range at {start:#x} ends at {end:#x}"
+            )
+        if len(regions) == REGIONS_MAX:
+            raise ImageError(f"{file.path} has too many ranges for any machine")
+        length = end - start + 1
+        offset += _HEADER.size
+        regions.append(Region(start, length, offset, length))
+        offset += length
+    return regions

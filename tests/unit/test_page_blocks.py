@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Blocks that decompress to several pages, and pages in several buffers."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import pytest
+
+from migcomp import _core
+from migcomp.codecs import open_codec
+from migcomp.errors import ImageError
+from migcomp.images.file import open_file
+from migcomp.images.mapped import MappedImage
+from migcomp.pipeline import Choice, compress
+from migcomp.results import Block
+from tests.conftest import PAGE, make_page, memory_file, restored
+
+PAGES = [make_page(kind, seed) for seed in range(6) for kind in ("text", "rows")]
+FULL = b"".join(PAGES)
+PART, RAW = _core.STORED_PART, _core.STORED_RAW
+
+
+def part(number: int, start: int, kind: int = PART) -> bytes:
+    return struct.pack("=QII", number << 32 | start, kind, 0)
+
+
+def block(place: int, size: int, content: int) -> bytes:
+    return struct.pack("=QII", place, size, content)
+
+
+def open_map(
+    path: str, buffers: tuple[bytes, ...], entries: bytes, blocks: bytes
+) -> MappedImage:
+    page_map = _core.PageMap(
+        buffers,
+        [],
+        PAGE,
+        False,
+        entries=entries,
+        blocks=blocks,
+        codecs=(open_codec("zlib").library,),
+    )
+    length = len(entries) // 16 * PAGE
+    ram = [Block("ram", length, 0)]
+    return MappedImage(open_file(path), "blocks", ram, page_map, PAGE, {})
+
+
+def contents(
+    buffers: tuple[bytes, ...], entries: bytes, blocks: bytes, dedup: bool = False
+) -> bytes:
+    sink = BytesIO()
+    with (
+        memory_file(b"some file") as path,
+        open_map(path, buffers, entries, blocks) as image,
+    ):
+        compress(image, sink, Choice(packet_pages=5, dedup=dedup, threads=2))
+    return restored(sink.getvalue())
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_pages_of_blocks_in_several_buffers(dedup: bool) -> None:
+    """The last block ends within a page; a page in between is as it is."""
+    first = zlib.compress(FULL[: 5 * PAGE])
+    last = zlib.compress(FULL[6 * PAGE : -100])
+    buffers = (b"head" + first, PAGES[5] + last)
+    places = len(buffers[0]), len(buffers[0]) + PAGE
+    entries = [part(0, n * PAGE) for n in range(5)]
+    entries.append(struct.pack("=QII", places[0], RAW, 0))
+    entries += [part(1, n * PAGE) for n in range(6)]
+    entries.append(part(0, 2 * PAGE))
+    blocks = block(4, len(first), 5 * PAGE) + block(
+        places[1], len(last), 6 * PAGE - 100
+    )
+    expected = FULL[:-100] + bytes(100) + PAGES[2]
+    assert contents(buffers, b"".join(entries), blocks, dedup) == expected
+
+
+PACKED = zlib.compress(FULL)
+
+
+@pytest.mark.parametrize(
+    ("item", "blocks", "sentence"),
+    [
+        (part(0, 0), b"", "in a block that is not there"),
+        (part(1, 0), block(0, len(PACKED), len(FULL)), "in a block that is not there"),
+        (part(0, 0, PART + 1), block(0, len(PACKED), len(FULL)), "an unknown way"),
+        (part(0, len(FULL)), block(0, len(PACKED), len(FULL)), "its block has 49152"),
+        (part(0, 0), block(0, len(PACKED), 65537), "its block has 65537 bytes"),
+        (part(0, 0), block(0, len(PACKED), 0), "its block has 0 bytes"),
+        (part(0, 0), block(0, 0, len(FULL)), "its compressed block has 0 bytes"),
+        (part(0, 0), block(0, 2**32 - 1, 65536), "block has 4294967295 bytes"),
+        (part(0, 0), block(1, len(PACKED), len(FULL)), "ends before its content"),
+        (part(0, 0), block(0, len(PACKED) - 1, len(FULL)), "block|insufficient"),
+        (part(0, 0), block(0, len(PACKED), len(FULL) - 1), "block|malformed"),
+        (part(0, 0), block(0, len(PACKED), len(FULL) + 1), "block|malformed|bytes"),
+    ],
+)
+def test_blocks_that_lie(item: bytes, blocks: bytes, sentence: str) -> None:
+    for dedup in (False, True):
+        with pytest.raises(ImageError, match=f"page 0: .*({sentence})"):
+            contents((PACKED,), item * 2, blocks, dedup)
+
+
+def test_a_damaged_block_spoils_no_other() -> None:
+    """What is kept of the last block is not what failed."""
+    bad = PACKED[:-4] + b"dead"
+    blocks = block(0, len(PACKED), len(FULL)) + block(len(PACKED), len(bad), len(FULL))
+    for order in ((0, 1), (1, 1), (1, 0)):
+        entries = b"".join(part(number, PAGE) for number in order)
+        with pytest.raises(ImageError, match=f"page {order.index(1)}: "):
+            contents((PACKED, bad), entries, blocks)
+    assert contents((PACKED, bad), part(0, PAGE), blocks) == PAGES[1]
+
+
+def test_blocks_need_a_codec() -> None:
+    page_map = _core.PageMap(
+        PACKED,
+        [],
+        PAGE,
+        False,
+        entries=part(0, 0),
+        blocks=block(0, len(PACKED), len(FULL)),
+    )
+    with (
+        memory_file(b"-") as path,
+        MappedImage(
+            open_file(path), "blocks", [Block("ram", PAGE, 0)], page_map, PAGE, {}
+        ) as image,
+        pytest.raises(ImageError, match="stored in an unknown way"),
+    ):
+        compress(image, None, Choice())
+    with pytest.raises(ValueError, match="items of 16 bytes"):
+        _core.PageMap(PACKED, [], PAGE, False, entries=part(0, 0), blocks=b"short")
