@@ -122,10 +122,12 @@ def snappy_frames(data: bytes, chunk: int = 65536, *, skipped: bool = False) -> 
     return bytes(out)
 
 
-def avml(ranges: Sequence[Range], chunk: int = 65536, **options: bool) -> bytes:
+def avml(
+    ranges: Sequence[Range], frame: Callable[[bytes], bytes] = snappy_frames
+) -> bytes:
     out = bytearray()
     for start, data in ranges:
-        frames = snappy_frames(data, chunk, **options)
+        frames = frame(data)
         last = start + len(data) - 1
         out += struct.pack("<IIQQQ", 0x4C4D5641, 2, start, last, 0)
         out += frames + struct.pack("<Q", len(frames))

@@ -30,9 +30,9 @@ def memory_in(folder: str) -> str | None:
     return str(memory) if memory.is_file() and state.is_file() else None
 
 
-def blocks_beside(path: str) -> tuple[Block, ...]:
+def blocks_beside(path: str, page_size: int) -> tuple[Block, ...]:
     """The RAM blocks that lie back to back in ``path``, if it is a snapshot's
-    memory.  Raises ImageError when its state does not tell them."""
+    memory.  Raises ImageError when its state does not tell them, or others."""
     import json
 
     memory = Path(path)
@@ -55,7 +55,15 @@ def blocks_beside(path: str) -> tuple[Block, ...]:
             f"{state} does not tell in JSON where memory belongs; give --block for "
             f"each part of {path}"
         )
-    return _blocks(str(state), found)
+    blocks = _blocks(str(state), found)
+    size = memory.stat().st_size
+    if sum(block.length for block in blocks) != size:
+        raise ImageError(
+            f"{state} lays out other memory than the {size} bytes of {path}"
+        )
+    if any((block.length | block.guest_address) % page_size for block in blocks):
+        raise ImageError(f"{state} has ranges of memory that end within a page")
+    return blocks
 
 
 def _tables(value: object, depth: int) -> Iterator[list[object]]:

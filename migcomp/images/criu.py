@@ -213,6 +213,8 @@ def _read_pagemap(file: ImageFile, page_size: int) -> tuple[int, list[_Pages]]:
             raise ImageError(
                 f"{file.path}: address {address:#x} begins no page of {page_size} bytes"
             )
+        if not pages:
+            continue
         first = address // page_size
         if (entries and first < entries[-1].end) or pages > 1 << 52:
             raise ImageError(

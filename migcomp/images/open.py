@@ -144,7 +144,7 @@ def image_in(
         guess = format is None and not layout and file.path != STANDARD_INPUT
         if guess and (laid_out := vmware.open_beside(file, page_size)):
             return laid_out
-        blocks = cloud_hypervisor.blocks_beside(file.path) if guess else ()
+        blocks = cloud_hypervisor.blocks_beside(file.path, page_size) if guess else ()
         raw = open_raw(file, page_size=page_size, layout=layout or blocks, pad=pad)
         if blocks:
             raw.format = cloud_hypervisor.FORMAT

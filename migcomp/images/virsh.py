@@ -52,6 +52,8 @@ def open_file(file: ImageFile, page_size: int) -> qemu.QemuImage:
     """Raises ImageError, and CodecUnavailable for lzop without its package."""
     size = struct.calcsize("=" + _HEADER)
     head = take(file, 0, size, "its header")
+    if not recognises(head):
+        raise ImageError(f"{file.path} does not begin as a file of virsh save")
     if head.startswith(PARTIAL):
         raise ImageError(f"{file.path} was not saved to its end")
     order = "<" if int.from_bytes(head[16:20], "little") <= 0xFFFF else ">"

@@ -176,6 +176,8 @@ def _regions_of(
 def _memory_group(file: ImageFile) -> int:
     """Where the tags of the group ``memory`` begin."""
     magic, _, groups = unpack(file, _HEADER, 0, "its header")
+    if not recognises(file.head):
+        raise ImageError(f"{file.path} does not begin as a checkpoint of VMware")
     if magic == _MAGIC_32:
         raise ImageError(f"{file.path} is a checkpoint of an old, 32-bit VMware")
     if groups > _GROUPS_MAX:
@@ -191,7 +193,9 @@ def _tags(file: ImageFile, offset: int) -> Iterator[_Tag]:
     """The tags from ``offset`` on, up to the one that ends the group."""
     for _ in range(_TAGS_MAX):
         # As many bytes as a tag may have, or fewer at the end.
-        data = file.read_at(offset, 2 + 255 + 3 * 4 + _BLOCK.size + 61)
+        most = 2 + 255 + 3 * 4 + _BLOCK.size + 61
+        left = size_of(file) - offset
+        data = take(file, offset, max(min(most, left), 0), "a group of tags")
         if len(data) < 2:
             raise ImageError(f"{file.path} is cut off: it ends within a group of tags")
         if data[:2] == b"\0\0":

@@ -41,8 +41,10 @@ def recognises(head: bytes) -> bool:
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
-    bits = {MAGIC_32: 32, MAGIC_64: 64}[take(file, 0, 8, "its header")]
-    facts = {"bits": bits}
+    magic = take(file, 0, 8, "its header")
+    if magic not in _LAYOUTS:
+        raise ImageError(f"{file.path} does not begin as a Windows crash dump")
+    facts = {"bits": 64 if magic == MAGIC_64 else 32}
     return open_regions(file, _read_regions(file), FORMAT, page_size, facts)
 
 

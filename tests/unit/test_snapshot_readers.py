@@ -176,7 +176,7 @@ def test_a_folder_of_cloud_hypervisor(tmp_path: Path, as_text: bool) -> None:
         ),
         (
             json.dumps({"memory_ranges": {"data": [{"gpa": 0, "length": 4 * PAGE}]}}),
-            "has 12288 bytes, but its blocks take 16384",
+            "lays out other memory than the 12288 bytes of",
         ),
     ],
 )
