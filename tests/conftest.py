@@ -435,6 +435,25 @@ def guest_images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def paused_images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with paused.raw, .elf and .kdump: one guest, three ways (300 MB)."""
+    folder = tmp_path_factory.mktemp("paused")
+    wanted = {f"paused.{kind}" for kind in ("raw", "elf", "kdump")}
+    with (
+        (shared / "images/writer128.tar.zst").open("rb") as file,
+        zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(file) as tar,
+        tarfile.open(fileobj=tar, mode="r|") as archive,
+    ):
+        for member in archive:
+            if member.name in wanted:
+                archive.extract(member, folder, filter="data")
+                wanted.remove(member.name)
+            if not wanted:
+                break
+    return folder
+
+
 def folder_names(folder: Path, *, but: Sequence[Path] = ()) -> list[str]:
     """What lies in a folder besides ``but``."""
     return sorted(path.name for path in folder.iterdir() if path not in but)

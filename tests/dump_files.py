@@ -122,10 +122,12 @@ def snappy_frames(data: bytes, chunk: int = 65536, *, skipped: bool = False) -> 
     return bytes(out)
 
 
-def avml(ranges: Sequence[Range], chunk: int = 65536, **options: bool) -> bytes:
+def avml(
+    ranges: Sequence[Range], frame: Callable[[bytes], bytes] = snappy_frames
+) -> bytes:
     out = bytearray()
     for start, data in ranges:
-        frames = snappy_frames(data, chunk, **options)
+        frames = frame(data)
         last = start + len(data) - 1
         out += struct.pack("<IIQQQ", 0x4C4D5641, 2, start, last, 0)
         out += frames + struct.pack("<Q", len(frames))
@@ -161,10 +163,12 @@ def kdump(
         maps[0][frame // 8] |= 1 << frame % 8
         if frame not in excluded:
             maps[1][frame // 8] |= 1 << frame % 8
-    head = b"KDUMP   " + struct.pack(order + "i", version) + bytes(6 * 65)
+    machine = {"<": b"x86_64", ">": b"s390x"}[order] if bits == 64 else b"i686"
+    names = (b"Linux", b"guest", b"6.1.0", b"#1", machine, b"")
+    head = b"KDUMP   " + struct.pack(order + "i", version)
+    head += b"".join(name.ljust(65, b"\0") for name in names)
     head = head.ljust(424 if bits == 64 else 412, b"\0")
-    known = end if version < 6 else 0xFFFFFFFF if bits == 64 else end
-    fields = (0, page_size, 1, 2 * blocks, known, 0, 0, 0, 0, 1)
+    fields = (0, page_size, 1, 2 * blocks, end, 0, 0, 0, 0, 1)
     head += struct.pack(order + "10I", *fields)
     sub = bytearray(page_size)
     if bits == 64:
@@ -233,10 +237,12 @@ def vmware_tag(name: bytes, value: bytes, *indices: int) -> bytes:
     return head + struct.pack(f"<{len(indices)}I", *indices) + value
 
 
-def vmware_block(name: bytes, data: bytes, *indices: int, size: int = 63) -> bytes:
+def vmware_block(
+    name: bytes, data: bytes, *indices: int, size: int = 63, pad: bytes = b""
+) -> bytes:
     head = bytes([len(indices) << 6 | size, len(name)]) + name
     head += struct.pack(f"<{len(indices)}I", *indices)
-    return head + struct.pack("<QQH", len(data), len(data), 3) + b"pad" + data
+    return head + struct.pack("<QQH", len(data), len(data), len(pad)) + pad + data
 
 
 def vmware_state(
@@ -253,7 +259,7 @@ def vmware_state(
         for name, value in zip(fields, region, strict=True):
             tags.append(vmware_tag(name, struct.pack("<I", value), number))
     if memory is not None:
-        tags.append(vmware_block(b"Memory", memory, 0, 0))
+        tags.append(vmware_block(b"Memory", memory, 0, 0, pad=b"pad"))
     names = [b"Checkpoint", b"memory"]
     start = 12 + 80 * len(names)
     first = b"\0\0"

@@ -22,10 +22,10 @@ from migcomp.images.regions import Region, open_regions
 
 FORMAT = "vmware"
 
-#: A checkpoint, restored, not to be restored, partial.  The 32-bit one of old
-#: versions has another layout.
+#: A checkpoint, restored, not to be restored, partial.  Old versions' have fields
+#: of 32 bits.
 _MAGICS = (0xBED2BED2, 0xBAD1BAD1, 0xBAD2BAD2, 0xBED3BED3)
-_MAGIC_32 = 0xBED0BED0
+_MAGICS_32 = (0xBED0BED0, 0xBED2BED0)
 
 PAGE = 4096
 #: Suffixes of the file with memory, and of those that lay it out.
@@ -42,7 +42,7 @@ _COMPRESSED, _RAW = 62, 63  # values' sizes that stand for blocks
 
 def recognises(head: bytes) -> bool:
     magic = int.from_bytes(head[:4], "little")
-    return len(head) >= _HEADER.size and (magic in _MAGICS or magic == _MAGIC_32)
+    return len(head) >= _HEADER.size and magic in (*_MAGICS, *_MAGICS_32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _memory_group(file: ImageFile) -> int:
     magic, _, groups = unpack(file, _HEADER, 0, "its header")
     if not recognises(file.head):
         raise ImageError(f"{file.path} does not begin as a checkpoint of VMware")
-    if magic == _MAGIC_32:
+    if magic in _MAGICS_32:
         raise ImageError(f"{file.path} is a checkpoint of an old, 32-bit VMware")
     if groups > _GROUPS_MAX:
         raise ImageError(f"{file.path} has {groups} groups, which is absurd")

@@ -237,7 +237,7 @@ def test_more_parents_than_anybody_has(tmp_path: Path) -> None:
 def test_folders_without_and_with_many_processes(tmp_path: Path) -> None:
     assert "is a directory without page images of CRIU" in refusal(tmp_path)
     (tmp_path / "pagemap-shmem-4.img").touch()
-    assert "a folder without" in refusal(tmp_path)
+    assert "a directory without" in refusal(tmp_path)
     for pid in range(8):
         criu_dump(tmp_path, [(0, A)], pid=pid)
     assert "holds 8 processes; name one of pagemap-0.img" in refusal(tmp_path)
