@@ -27,7 +27,7 @@ static unsigned spin_for_slot(Worker *worker)
         slot = find_valid_slot(worker);
         turns++;
     } while (slot == NO_SLOT &&
-             (turns % SPIN_TURNS || event_clock() < end));
+             (turns % SPIN_TURNS || spin_goes_on(end)));
     counter_add(&worker->spins, turns);
     if (slot != NO_SLOT) {
         spin_paid(&worker->spin);

@@ -132,7 +132,7 @@ static bool spin_until_settled(ThreadedWorkqueue *queue,
         cpu_relax();
         settled = is_settled(queue, header);
         turns++;
-    } while (!settled && (turns % SPIN_TURNS || event_clock() < end));
+    } while (!settled && (turns % SPIN_TURNS || spin_goes_on(end)));
     queue->stats.spins += turns;
     if (settled) {
         spin_paid(&queue->spin);

@@ -8,6 +8,7 @@
 #include "workqueue.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/types.h>
 
 /*
@@ -123,6 +124,16 @@ static inline unsigned first_slot_from(uint64_t slots, unsigned first)
 #define SPIN_MOST_NS 100000
 /* Turns of cpu_relax between two looks at the clock. */
 #define SPIN_TURNS 32
+
+/*
+ * The scheduler may have put both sides on one CPU, though others are idle:
+ * then the other cannot get on unless we let it.
+ */
+static inline bool spin_goes_on(int64_t end)
+{
+    sched_yield();
+    return event_clock() < end;
+}
 
 /* The spin found what it waited for, or the sleep after it was a short one. */
 static inline void spin_paid(Spin *spin)
