@@ -10,13 +10,31 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "migcomp" / "_core"
-CORE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
-CORE_HEADERS = ("atomics.h", "event.h", "workqueue.h", "workqueue_private.h")
+QUEUE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
+PAGE_SOURCES = (
+    "codec.c",
+    "codec_libdeflate.c",
+    "codec_lz4.c",
+    "codec_zlib.c",
+    "codec_zstd.c",
+    "compress.c",
+    "decompress.c",
+    "dedup.c",
+    "guard.c",
+    "handlers.c",
+    "pages.c",
+    "xxh64.c",
+)
+CORE_SOURCES = QUEUE_SOURCES + PAGE_SOURCES
+CORE_HEADERS = tuple(sorted(header.name for header in CORE.glob("*.h")))
 
 PROGRAMS = (
     "event_lost_wakeup",
+    "page_faults",
     "wq_affinity",
     "wq_destroy_midflight",
     "wq_error",
@@ -29,9 +47,33 @@ PROGRAMS = (
     "wq_reserve",
     "wq_signals",
     "wq_stress",
+    "wq_torture",
 )
-# Functions that a program replaces for the core.
-WRAPPED = {"wq_faults": ("aligned_alloc", "free", "pthread_create")}
+# Functions of the C library that faults.c replaces for the core.
+FAULTS = (
+    "aligned_alloc",
+    "calloc",
+    "dlclose",
+    "dlopen",
+    "dlsym",
+    "free",
+    "malloc",
+    "mmap",
+    "munmap",
+    "pread",
+    "pthread_attr_init",
+    "pthread_attr_setaffinity_np",
+    "pthread_create",
+    "sigaction",
+    "syscall",
+)
+
+# What a program is made of besides itself and the queue.
+PARTS = {
+    "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "wq_faults": ("faults.c",),
+}
+WRAPPED: dict[str, tuple[str, ...]] = {"page_faults": FAULTS, "wq_faults": FAULTS}
 
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-pthread")
 BUILDS = {
@@ -45,7 +87,17 @@ BUILDS = {
         "-fno-sanitize-recover=all",
     ),
     "tsan": ("-O1", "-fsanitize=thread"),
+    "helgrind": ("-O1", "-include", str(HERE / "valgrind_atomics.h")),
+    "drd": ("-O1", "-DDRD", "-include", str(HERE / "valgrind_atomics.h")),
 }
+# What runs the programs of a build; nothing is suppressed.
+RUNNERS = {
+    tool: ("valgrind", f"--tool={tool}", "-q", "--fair-sched=try", "--error-exitcode=9")
+    for tool in ("helgrind", "drd")
+}
+# Two measure CPU time, which valgrind multiplies; the third maps and unmaps so
+# much memory that it takes many minutes, and has one worker only.
+NOT_UNDER_VALGRIND = ("page_faults", "wq_affinity", "wq_idle")
 JITTER_WRAPPED = ("event_reset", "event_set", "event_wait")
 
 # Whatever the environment says, nothing is turned off or suppressed.
@@ -63,6 +115,24 @@ TIMEOUT = 1200
 
 def compiler() -> str | None:
     return shutil.which(os.environ.get("CC", "cc"))
+
+
+def builds(program: str) -> list[str]:
+    return [
+        build
+        for build in BUILDS
+        if build not in RUNNERS or program not in NOT_UNDER_VALGRIND
+    ]
+
+
+def need(tool: str) -> None:
+    """Of what is to be had by apt under the tool's name."""
+    if shutil.which(tool):
+        return
+    sentence = f"{tool} is not installed: apt install {tool}"
+    if os.environ.get("MIGCOMP_REQUIRE_SHARED") == "1":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
 
 
 @dataclass(frozen=True)
@@ -90,16 +160,18 @@ class Builder:
     def program(self, name: str, build: str) -> Path:
         executable = self._directory / f"{name}.{build}"
         if not executable.exists():
-            sources = [self._core / source for source in CORE_SOURCES]
-            sources.append(HERE / f"{name}.c")
+            sources = (*QUEUE_SOURCES, f"{name}.c", *PARTS.get(name, ()))
             wrapped: tuple[str, ...] = WRAPPED.get(name, ())
             if build == "jitter":
-                sources.append(HERE / "jitter.c")
+                sources += ("jitter.c",)
                 wrapped += JITTER_WRAPPED
-            objects = [self._object(source, build) for source in sources]
+            objects = [self._object(self._source(name), build) for name in sources]
             wrap = [f"-Wl,--wrap={function}" for function in wrapped]
             self._cc(build, *map(str, objects), *wrap, "-o", str(executable))
         return executable
+
+    def _source(self, name: str) -> Path:
+        return (self._core if name in CORE_SOURCES else HERE) / name
 
     def _object(self, source: Path, build: str) -> Path:
         if self._original and not self._differs(source):
@@ -130,14 +202,17 @@ class Builder:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
 
 
-def run(executable: Path, scale: float, watchdog: int, stop: bool = False) -> Outcome:
+def run(
+    executable: Path, scale: float, watchdog: int, *arguments: str, stop: bool = False
+) -> Outcome:
     """watchdog: seconds without progress; stop: at the first violation."""
+    runner = RUNNERS.get(executable.suffix[1:], ())
     environment = os.environ | SANITIZERS | {"CHECK_WATCHDOG": str(watchdog)}
     if stop:
         environment["CHECK_STOP"] = "1"
     try:
         done = subprocess.run(
-            [str(executable), str(scale)],
+            [*runner, str(executable), str(scale), *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -6,17 +6,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.c.programs import compiler as c_compiler
+from tests.c.programs import need
+
 HERE = Path(__file__).resolve().parent
-REQUIRED = os.environ.get("MIGCOMP_REQUIRE_SHARED") == "1"
 #: Of one search; a search that needs more fails.
 MEMORY_MIB = 4000
 DEPTH = 100_000
@@ -211,18 +211,10 @@ BAD = (
 
 @pytest.fixture(scope="module")
 def compiler() -> str:
-    found = shutil.which(os.environ.get("CC", "cc"))
-    missing = [
-        package
-        for tool, package in ((shutil.which("spin"), "spin"), (found, "gcc"))
-        if tool is None
-    ]
-    if missing:
-        sentence = f"the models need {' and '.join(missing)}: apt install it"
-        if REQUIRED:
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    assert found
+    need("spin")
+    found = c_compiler()
+    if not found:
+        pytest.skip("there is no C compiler")
     return found
 
 
