@@ -67,7 +67,8 @@ class ThreadedWorkqueue(_core.Workqueue):
     dropped without ``destroy``, it goes to ``sys.unraisablehook``.
 
     Raises ValueError for numbers out of range, WorkqueueError when threads
-    cannot be made, and whatever an operation raised.
+    cannot be made (before Python 3.12, a callable needs the main interpreter),
+    and whatever an operation raised.
     """
 
     def __new__(

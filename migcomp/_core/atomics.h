@@ -1,33 +1,53 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Every atomic access of the core goes through this header, so that the
- * memory-order argument can be read in one place.
+ * memory-order argument can be read in one place.  tests/models/event.pml
+ * searches all executions that these orders allow.
  *
- * Pairings (each is "what the left side wrote before is seen by the right
- * side afterwards"):
+ * Each pairing is "what the left side did before is seen by the right side
+ * afterwards": the left side's release store is read by the right side's
+ * acquire load.
  *
  *   P1 request data   word_flip(fill)        -> word_observe(fill)
- *      The submitter fills a request, then flips its fill bit with release;
- *      the worker that sees the bit by an acquire load sees the data.
+ *      The submitter fills a request, then flips its fill bit; the worker that
+ *      sees the bit sees the data.  Only the submitter writes the word, so a
+ *      later flip of another bit, which the worker may read instead, is his
+ *      as well and comes after all that he did for this one.
  *   P2 result         word_flip(done)        -> word_observe(done)
- *      The worker writes the result, then flips the done bit; the submitter
- *      that sees it reads the result, and may overwrite the request.
- *   P3 sleep and wake signal_exchange(set)   -> signal_exchange(reset)
- *      Both sides of an event do a read-modify-write on one word, and those
- *      are totally ordered.  Either the setter comes first: then the resetter
- *      reads the setter's value with acquire and therefore sees the bit that
- *      the setter had flipped before.  Or the resetter comes first: then the
- *      setter changes the word after it, and the waiter, who compares the
- *      word before and after every sleep, does not stay asleep.  No
+ *      The same the other way round: the submitter that sees the bit reads
+ *      the result, and may overwrite the request.
+ *   P3 sleep and wake signal_exchange(set)   -> signal_exchange(reset),
+ *                                               signal_replace, signal_observe
+ *      Setter and waiter do read-modify-writes on one word, and those are
+ *      totally ordered.  Either the set comes before the reset: then the
+ *      reset, or something that the waiter did to the word earlier, has read
+ *      the set's value with acquire, and the look that follows the reset sees
+ *      the bit that the setter had flipped.  Or the set comes after the reset:
+ *      then the word is SET when the waiter wants to sleep, or is ASLEEP when
+ *      it is set, and the setter wakes him; the kernel compares the word
+ *      before it lets him sleep, and he does after every return.  No
  *      store/load fence is needed, hence no sequentially consistent access.
+ *      Who only waits, as create does for init_status, reads SET with acquire
+ *      in signal_replace or signal_observe and sees what came before the set.
  *   P4 stopping       word_publish(control)  -> word_observe(control)
- *      destroy's wish, published before the workers' events are set (P3).
+ *      destroy's wish, published after the last flip of fill and before the
+ *      workers' events are set (P3).  A worker that observes the wish to drain
+ *      sees all flips if it looks at fill afterwards, so it looks in this
+ *      order.
  *   P5 first error    word_claim(error)      -> word_observe(error)
- *      The failing worker writes status and message into its request, then
- *      claims the error word with release; who observes the claim may read
- *      them.
+ *      The failing worker writes the status into its request, claims the error
+ *      word, and only then flips done (P2).  Who observes the claim may read
+ *      the request; who sees a failed request as handled, and looks at the
+ *      error afterwards, cannot miss it.
+ *   P6 a lock         signal_unlock          -> signal_try_lock
  *
- * Counters have one writer each and order nothing.
+ * pthread_create and pthread_join order what is constant while a thread runs
+ * and what is read after its end.  Counters have one writer each and order
+ * nothing.
+ *
+ * Weaker orders would do for the release of a reset, the acquire of a set, and
+ * falling asleep; on x86-64 an exchange costs the same in every
+ * order.
  */
 #ifndef MIGCOMP_ATOMICS_H
 #define MIGCOMP_ATOMICS_H
@@ -82,7 +102,7 @@ static inline uint32_t signal_exchange(SignalWord *word, uint32_t value)
     return atomic_exchange_explicit(word, value, memory_order_acq_rel);
 }
 
-/* P3: from, to; false (and nothing written) when the word is not from. */
+/* P3, P6: from, to; false (and nothing written) when the word is not from. */
 static inline bool signal_replace(SignalWord *word, uint32_t from, uint32_t to)
 {
     return atomic_compare_exchange_strong_explicit(
@@ -95,7 +115,7 @@ static inline uint32_t signal_observe(const SignalWord *word)
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
-/* A lock that is never waited for: false when somebody has it. */
+/* P6: a lock that is never waited for: false when somebody has it. */
 static inline bool signal_try_lock(SignalWord *word)
 {
     return signal_replace(word, 0, 1);

@@ -162,17 +162,18 @@ static int compress_on(Lz4Context *context, char *to, int room,
                        const char *from, int size)
 {
     const Lz4Api *api = context->api;
-    int written;
+    int written, saved;
 
     if (context->level >= LEVEL_HC) {
         written = api->hc_compress(context->stream, from, to, size, room);
-        api->hc_save(context->stream, context->history, HISTORY);
+        saved = api->hc_save(context->stream, context->history, HISTORY);
     } else {
         written = api->fast_compress(context->stream, from, to, size, room,
                                      -context->level);
-        api->fast_save(context->stream, context->history, HISTORY);
+        saved = api->fast_save(context->stream, context->history, HISTORY);
     }
-    return written;
+    /* Unsaved, the history is the caller's memory, which he will overwrite. */
+    return saved > 0 ? written : 0;
 }
 
 static ptrdiff_t lz4_compress(void *compressor, void *to, size_t room,
@@ -185,7 +186,7 @@ static ptrdiff_t lz4_compress(void *compressor, void *to, size_t room,
             : compress_block(context, to, (int)room, from, (int)size);
 
     return written > 0 ? written
-                       : codec_fail(error, "output exceeds its bound");
+                       : codec_fail(error, "the library failed");
 }
 
 static void remember(Lz4Context *context, const char *data, size_t size)

@@ -30,12 +30,29 @@ void event_reset(Event *event)
     signal_exchange(&event->word, EVENT_UNSET);
 }
 
+/* After a call that the kernel refused. */
+static void doze(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static bool wake_sleeper(Event *event)
+{
+    return syscall(SYS_futex, &event->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL,
+                   0) >= 0;
+}
+
 bool event_set(Event *event)
 {
     if (signal_exchange(&event->word, EVENT_SET) != EVENT_ASLEEP) {
         return false;
     }
-    syscall(SYS_futex, &event->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    /* Nobody else will wake the waiter.  Where the kernel refuses all calls,
+     * he was never put to sleep and needs none. */
+    if (!wake_sleeper(event)) {
+        doze();
+        wake_sleeper(event);
+    }
     return true;
 }
 
@@ -52,7 +69,7 @@ static void sleep_while_asleep(Event *event, int64_t deadline_ns)
                           FUTEX_BITSET_MATCH_ANY);
 
     if (failed && errno != EAGAIN && errno != EINTR && errno != ETIMEDOUT) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        doze();
     }
 }
 

@@ -172,6 +172,11 @@ static inline void gate_init(Gate *gate)
     sem_init(gate, 0, 0);
 }
 
+static inline void gate_end(Gate *gate)
+{
+    sem_destroy(gate);
+}
+
 static inline void gate_open(Gate *gate)
 {
     sem_post(gate);

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from .mutants import HANG, Mutant
+from dataclasses import replace
+
+from .mutants import HANG, SEED, Mutant
 
 SLEEPING = (
     Mutant(
@@ -79,9 +81,8 @@ SLEEPING = (
         name="set-wakes-nobody",
         defect="the setter forgets the futex call",
         file="event.c",
-        old="    syscall(SYS_futex, &event->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL,"
-        " 0);\n",
-        new="",
+        old="    if (!wake_sleeper(event)) {\n",
+        new="    if (!wake_sleeper && !wake_sleeper(event)) {\n",
         program="event_lost_wakeup",
         expected=HANG,
     ),
@@ -104,6 +105,15 @@ SLEEPING = (
         program="event_lost_wakeup",
         expected="set by nobody",
         scale=0.01,
+    ),
+    Mutant(
+        name="refused-wake-forgotten",
+        defect="the setter does not repeat a futex call that was refused",
+        file="event.c",
+        old="        doze();\n        wake_sleeper(event);\n",
+        new="",
+        program="wq_faults",
+        expected=HANG,
     ),
     Mutant(
         name="deadline-ignored",
@@ -302,4 +312,65 @@ STATES = (
     ),
 )
 
-OWN = SLEEPING + ERRORS + LIFE + STATES
+CODECS = (
+    Mutant(
+        name="history-not-saved",
+        defect="a channel goes on although its history could not be saved",
+        file="codec_lz4.c",
+        old="return saved > 0 ? written : 0;",
+        new="(void)saved;\n    return written;",
+        program="page_faults",
+        expected="other pages",
+    ),
+    Mutant(
+        name="failed-open-leaks",
+        defect="a library that is not usable stays loaded",
+        file="codec.c",
+        old="        dlclose(library->handle);\n",
+        new="",
+        program="page_faults",
+        expected="left",
+    ),
+    Mutant(
+        name="context-of-failed-init-leaks",
+        defect="a context stays behind when the library has no memory",
+        file="codec_zlib.c",
+        old="    if (context->api->inflate_init(&context->stream,"
+        " context->api->version(),\n"
+        "                                   sizeof(ZStream)) != Z_OK) {\n"
+        "        free(context);\n",
+        new="    if (context->api->inflate_init(&context->stream,"
+        " context->api->version(),\n"
+        "                                   sizeof(ZStream)) != Z_OK) {\n",
+        program="page_faults",
+        expected="left",
+    ),
+    Mutant(
+        name="failed-read-unnoticed",
+        defect="an equal page that cannot be read is taken for read",
+        file="dedup.c",
+        old="if (got != (ssize_t)page_size) {",
+        new="if (got >= 0 && got != (ssize_t)page_size) {",
+        program="page_faults",
+        expected="other pages",
+    ),
+)
+
+# Valgrind's tools see what ThreadSanitizer sees.
+TOOLS = tuple(
+    replace(
+        mutant,
+        name=f"{mutant.name}-under-{tool}",
+        build=tool,
+        expected=report,
+        scale=0.02,
+    )
+    for mutant in SEED
+    if mutant.name in ("B14-plain-flip", "B15-plain-observation")
+    for tool, report in (
+        ("helgrind", "Possible data race"),
+        ("drd", "Conflicting load"),
+    )
+)
+
+OWN = SLEEPING + ERRORS + LIFE + STATES + CODECS + TOOLS

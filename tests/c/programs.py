@@ -10,26 +10,46 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "migcomp" / "_core"
-CORE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
-CORE_HEADERS = ("atomics.h", "event.h", "workqueue.h", "workqueue_private.h")
-
-# Of the core, what a program needs besides.
-MORE_SOURCES = {
-    "bench_designs": (
-        "bench_job.c",
-        "bench_one_lock.c",
-        "bench_round.c",
-        "bench_thread_locks.c",
-        "bench_workqueue.c",
-        "xxh64.c",
-    )
-}
+QUEUE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
+PAGE_SOURCES = (
+    "codec.c",
+    "codec_libdeflate.c",
+    "codec_lz4.c",
+    "codec_lzo.c",
+    "codec_snappy.c",
+    "codec_zlib.c",
+    "codec_zstd.c",
+    "compress.c",
+    "decompress.c",
+    "dedup.c",
+    "guard.c",
+    "handlers.c",
+    "page_fetch.c",
+    "page_map.c",
+    "page_write.c",
+    "pages.c",
+    "xbzrle.c",
+    "xxh64.c",
+)
+BENCH_SOURCES = (
+    "bench_job.c",
+    "bench_one_lock.c",
+    "bench_round.c",
+    "bench_thread_locks.c",
+    "bench_workqueue.c",
+    "xxh64.c",
+)
+CORE_SOURCES = QUEUE_SOURCES + PAGE_SOURCES + BENCH_SOURCES
+CORE_HEADERS = tuple(sorted(header.name for header in CORE.glob("*.h")))
 
 PROGRAMS = (
     "bench_designs",
     "event_lost_wakeup",
+    "page_faults",
     "wq_affinity",
     "wq_destroy_midflight",
     "wq_error",
@@ -42,11 +62,38 @@ PROGRAMS = (
     "wq_reserve",
     "wq_signals",
     "wq_stress",
+    "wq_torture",
 )
-# Functions that a program replaces for the core.
-WRAPPED = {
+# Functions of the C library that faults.c replaces for the core.
+FAULTS = (
+    "aligned_alloc",
+    "calloc",
+    "dlclose",
+    "dlopen",
+    "dlsym",
+    "free",
+    "malloc",
+    "mmap",
+    "munmap",
+    "pread",
+    "pthread_attr_init",
+    "pthread_attr_setaffinity_np",
+    "pthread_create",
+    "sigaction",
+    "syscall",
+)
+
+# What a program is made of besides itself and the queue.
+PARTS = {
+    "bench_designs": BENCH_SOURCES,
+    "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "wq_faults": ("faults.c",),
+}
+WRAPPED: dict[str, tuple[str, ...]] = {
+    # It has a replacement of its own for these.
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
-    "wq_faults": ("aligned_alloc", "free", "pthread_create"),
+    "page_faults": FAULTS,
+    "wq_faults": FAULTS,
 }
 
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-pthread")
@@ -61,7 +108,17 @@ BUILDS = {
         "-fno-sanitize-recover=all",
     ),
     "tsan": ("-O1", "-fsanitize=thread"),
+    "helgrind": ("-O1", "-include", str(HERE / "valgrind_atomics.h")),
+    "drd": ("-O1", "-DDRD", "-include", str(HERE / "valgrind_atomics.h")),
 }
+# What runs the programs of a build; nothing is suppressed.
+RUNNERS = {
+    tool: ("valgrind", f"--tool={tool}", "-q", "--fair-sched=try", "--error-exitcode=9")
+    for tool in ("helgrind", "drd")
+}
+# Two measure CPU time, which valgrind multiplies; the third maps and unmaps so
+# much memory that it takes many minutes, and has one worker only.
+NOT_UNDER_VALGRIND = ("page_faults", "wq_affinity", "wq_idle")
 JITTER_WRAPPED = ("event_reset", "event_set", "event_wait")
 
 # Whatever the environment says, nothing is turned off or suppressed.
@@ -79,6 +136,24 @@ TIMEOUT = 1200
 
 def compiler() -> str | None:
     return shutil.which(os.environ.get("CC", "cc"))
+
+
+def builds(program: str) -> list[str]:
+    return [
+        build
+        for build in BUILDS
+        if build not in RUNNERS or program not in NOT_UNDER_VALGRIND
+    ]
+
+
+def need(tool: str) -> None:
+    """Of what is to be had by apt under the tool's name."""
+    if shutil.which(tool):
+        return
+    sentence = f"{tool} is not installed: apt install {tool}"
+    if os.environ.get("MIGCOMP_REQUIRE_SHARED") == "1":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
 
 
 @dataclass(frozen=True)
@@ -106,17 +181,18 @@ class Builder:
     def program(self, name: str, build: str) -> Path:
         executable = self._directory / f"{name}.{build}"
         if not executable.exists():
-            names = CORE_SOURCES + MORE_SOURCES.get(name, ())
-            sources = [self._core / source for source in names]
-            sources.append(HERE / f"{name}.c")
+            sources = (*QUEUE_SOURCES, f"{name}.c", *PARTS.get(name, ()))
             wrapped: tuple[str, ...] = WRAPPED.get(name, ())
             if build == "jitter":
-                sources.append(HERE / "jitter.c")
+                sources += ("jitter.c",)
                 wrapped += JITTER_WRAPPED
-            objects = [self._object(source, build) for source in sources]
+            objects = [self._object(self._source(name), build) for name in sources]
             wrap = [f"-Wl,--wrap={function}" for function in wrapped]
             self._cc(build, *map(str, objects), *wrap, "-o", str(executable))
         return executable
+
+    def _source(self, name: str) -> Path:
+        return (self._core if name in CORE_SOURCES else HERE) / name
 
     def _object(self, source: Path, build: str) -> Path:
         if self._original and not self._differs(source):
@@ -147,14 +223,17 @@ class Builder:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
 
 
-def run(executable: Path, scale: float, watchdog: int, stop: bool = False) -> Outcome:
+def run(
+    executable: Path, scale: float, watchdog: int, *arguments: str, stop: bool = False
+) -> Outcome:
     """watchdog: seconds without progress; stop: at the first violation."""
+    runner = RUNNERS.get(executable.suffix[1:], ())
     environment = os.environ | SANITIZERS | {"CHECK_WATCHDOG": str(watchdog)}
     if stop:
         environment["CHECK_STOP"] = "1"
     try:
         done = subprocess.run(
-            [str(executable), str(scale)],
+            [*runner, str(executable), str(scale), *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

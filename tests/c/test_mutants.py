@@ -14,8 +14,10 @@ from .programs import (
     CORE,
     CORE_HEADERS,
     CORE_SOURCES,
+    RUNNERS,
     Builder,
     compiler,
+    need,
     run,
 )
 
@@ -45,6 +47,8 @@ def copy_of_core(directory: Path, mutant: Mutant) -> Path:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
 def test_is_found(builder: Builder, tmp_path: Path, mutant: Mutant) -> None:
+    if mutant.build in RUNNERS:
+        need("valgrind")
     core = copy_of_core(tmp_path, mutant)
     executable = Builder(tmp_path, core, builder).program(mutant.program, mutant.build)
     watchdog = 1 if mutant.expected.startswith(HANG) else 30
@@ -57,6 +61,8 @@ def test_is_found(builder: Builder, tmp_path: Path, mutant: Mutant) -> None:
 @pytest.mark.parametrize(("program", "build"), USES)
 def test_original_is_clean(builder: Builder, program: str, build: str) -> None:
     """What finds the mutants does not find them everywhere."""
+    if build in RUNNERS:
+        need("valgrind")
     scale = max(m.scale for m in MUTANTS if (m.program, m.build) == (program, build))
     outcome = run(builder.program(program, build), scale, watchdog=60, stop=True)
     assert outcome.clean, outcome.output

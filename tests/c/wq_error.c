@@ -111,6 +111,8 @@ static void check_first_wins(void)
     check_sleep(5 * MS);
     check_error(queue, 1002, 2, failing);
     CHECK(threaded_workqueue_destroy(queue, WORKQUEUE_DRAIN) == 3, "unseen");
+    gate_end(&first);
+    gate_end(&second);
 }
 
 /* What each function says after an error; nothing more is handled. */
@@ -147,6 +149,7 @@ static void check_stopped(bool with_done)
     CHECK(books.handled == 1, "stopped: %u handled after the error",
           books.handled - 1);
     CHECK(!books.done, "done after the error");
+    gate_end(&gate);
 }
 
 /* Of a thread for which the submitter does not wait. */

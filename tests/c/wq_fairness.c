@@ -155,6 +155,8 @@ static void check_worker_cursor(void)
     }
     CHECK(threaded_workqueue_destroy(queue, WORKQUEUE_DRAIN) == SLOTS,
           "unseen");
+    gate_end(&may_finish);
+    gate_end(&has_started);
     check_operations += number;
 }
 

@@ -1,74 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Create, with each step that can fail failing at its n-th occurrence, for
- * every n: the reason arrives in errno, and all that was made is unmade.
- * Linked with --wrap=aligned_alloc,--wrap=free,--wrap=pthread_create.
+ * Each call that can fail does so at its n-th occurrence, for every n: while a
+ * queue is created, the reason arrives in errno and all that was made is
+ * unmade; while it runs, a refused futex call changes nothing.
  */
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <pthread.h>
+#include "faults.h"
+
+#include <sched.h>
 
 enum { THREADS = 3, REQUESTS = 4, MAGIC = 0x4d41 };
 
-typedef enum Step {
-    STEP_ALLOCATE,
-    STEP_START_THREAD,
-    STEP_INIT_REQUEST,
-    STEP_INIT_THREAD,
-    STEPS
-} Step;
-
-/* Written by the creating thread, and by the thread that it waits for. */
-static Step failing_step;
-static unsigned failing_at; /* from 1; 0 for never */
-static unsigned seen[STEPS];
-static unsigned memory, requests; /* in use */
-static atomic_uint threads;       /* initialised */
-
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *pointer);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*start)(void *), void *argument);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *pointer);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*start)(void *), void *argument);
-
-static bool fails(Step step)
-{
-    return ++seen[step] == failing_at && step == failing_step;
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    if (fails(STEP_ALLOCATE)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    memory++;
-    return __real_aligned_alloc(alignment, size);
-}
-
-void __wrap_free(void *pointer)
-{
-    memory -= pointer != NULL;
-    __real_free(pointer);
-}
-
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                          void *(*start)(void *), void *argument)
-{
-    if (fails(STEP_START_THREAD)) {
-        return EAGAIN;
-    }
-    return __real_pthread_create(thread, attr, start, argument);
-}
+/* Initialised, and not yet uninitialised. */
+static unsigned requests;
+static atomic_uint threads;
 
 static int request_init(void *request, void *opaque)
 {
     (void)opaque;
-    if (fails(STEP_INIT_REQUEST)) {
+    if (fault_hits(FAULT_INIT_REQUEST)) {
         return -ENXIO;
     }
     *(int *)request = MAGIC;
@@ -88,7 +40,7 @@ static int thread_init(void *thread_state, unsigned thread_index, void *opaque)
 {
     (void)thread_index;
     (void)opaque;
-    if (fails(STEP_INIT_THREAD)) {
+    if (fault_hits(FAULT_INIT_THREAD)) {
         return -EPERM;
     }
     *(int *)thread_state = MAGIC;
@@ -124,25 +76,32 @@ static const ThreadedWorkqueueOps ops = {
 
 static void check_balance(unsigned at)
 {
-    CHECK(!memory, "at %u: %u allocations left", at, memory);
+    CHECK(!fault_resources(), "at %u: %d allocations left", at,
+          fault_resources());
     CHECK(!requests, "at %u: %u requests left", at, requests);
     CHECK(!threads, "at %u: %u threads left", at, threads);
 }
 
-static void check_step(Step step, const char *name, int reason,
-                       unsigned occurrences)
+/* Bound to a CPU that there is, so that no thread spins and all sleep. */
+static ThreadedWorkqueue *create(void)
 {
-    ThreadedWorkqueue *queue = NULL;
+    unsigned cpu = (unsigned)sched_getcpu();
 
+    return threaded_workqueue_create(
+        "faults", THREADS, REQUESTS, &ops,
+        &(ThreadedWorkqueueOptions){.cpus = &cpu, .cpus_nr = 1});
+}
+
+static void check_create(Fault fault, const char *name, int reason,
+                         unsigned occurrences)
+{
     check_phase = name;
     for (unsigned at = 1; at <= occurrences + 1; at++) {
         check_alive();
-        failing_step = step;
-        failing_at = at;
-        memset(seen, 0, sizeof(seen));
+        fault_arm(fault, at);
         errno = 0;
-        queue = threaded_workqueue_create("faults", THREADS, REQUESTS, &ops,
-                                          NULL);
+        ThreadedWorkqueue *queue = create();
+
         CHECK(!queue == (at <= occurrences), "created although %u failed", at);
         CHECK(queue || errno == reason, "at %u: errno %d, not %d", at, errno,
               reason);
@@ -158,16 +117,62 @@ static void check_step(Step step, const char *name, int reason,
     }
 }
 
+/* Both sides go to sleep again and again. */
+static void sleep_and_wake(unsigned requests_nr)
+{
+    ThreadedWorkqueue *queue = create();
+    void *request;
+
+    CHECK(queue, "not created");
+    if (!queue) {
+        return;
+    }
+    for (unsigned i = 0; i < requests_nr; i++) {
+        for (unsigned j = 0; j <= i % THREADS; j++) {
+            threaded_workqueue_submit_request(
+                queue, threaded_workqueue_get_request(queue));
+        }
+        while (!threaded_workqueue_collect_request(queue, WAIT_FOREVER,
+                                                   &request)) {
+            CHECK(threaded_workqueue_request_sequence(request) ==
+                      check_operations, "a request got lost");
+            threaded_workqueue_release_request(queue, request);
+            check_operations++;
+        }
+    }
+    CHECK(!threaded_workqueue_destroy(queue, WORKQUEUE_DRAIN), "unseen");
+}
+
+static void check_futex(unsigned requests_nr)
+{
+    uint64_t before = check_operations;
+    unsigned at = FAULT_ALWAYS;
+
+    check_phase = "futex";
+    do {
+        check_alive();
+        check_operations = 0;
+        fault_arm(FAULT_FUTEX, at++);
+        sleep_and_wake(requests_nr);
+        check_balance(at);
+        before += check_operations;
+    } while (fault_happened());
+    CHECK(at > requests_nr, "only %u futex calls", at);
+    check_operations = before;
+}
+
 int main(int argc, char **argv)
 {
     check_begin(argc, argv);
     for (unsigned i = 0; i < check_count(10); i++) {
         /* The queue, and each thread's requests and state. */
-        check_step(STEP_ALLOCATE, "allocation", ENOMEM, 1 + 2 * THREADS);
-        check_step(STEP_START_THREAD, "thread", EAGAIN, THREADS);
-        check_step(STEP_INIT_REQUEST, "request_init", ENXIO,
-                   THREADS * REQUESTS);
-        check_step(STEP_INIT_THREAD, "thread_init", EPERM, THREADS);
+        check_create(FAULT_ALLOCATE, "allocation", ENOMEM, 1 + 2 * THREADS);
+        check_create(FAULT_START_THREAD, "thread", EAGAIN, THREADS);
+        check_create(FAULT_ATTRIBUTE, "attribute", ENOMEM, 2 * THREADS);
+        check_create(FAULT_INIT_REQUEST, "request_init", ENXIO,
+                     THREADS * REQUESTS);
+        check_create(FAULT_INIT_THREAD, "thread_init", EPERM, THREADS);
     }
+    check_futex(check_count(40));
     return check_end();
 }

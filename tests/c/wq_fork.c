@@ -86,6 +86,7 @@ static void check_fork(ThreadedWorkqueueEnd end, bool idle)
     CHECK(threaded_workqueue_destroy(queue, WORKQUEUE_CANCEL) == ALL,
           "unseen in the parent");
     CHECK(uninits == ALL, "%u uninits in the parent", uninits);
+    gate_end(&gate);
     uninits = 0;
     check_operations++;
 }

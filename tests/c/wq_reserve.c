@@ -193,6 +193,7 @@ static void check_timeouts(const ThreadedWorkqueueOps *ops)
     CHECK(!threaded_workqueue_wait_for_requests(queue, 60 * SECOND), "wait");
     CHECK(!threaded_workqueue_wait_for_requests(queue, INT64_MIN), "wait");
     threaded_workqueue_destroy(queue, WORKQUEUE_CANCEL);
+    gate_end(&gate);
 }
 
 int main(int argc, char **argv)

@@ -173,12 +173,13 @@ def test_an_exception_in_progress_leaves_nothing(tmp_path: Path) -> None:
 
 
 SLOW = """
-import time
+import sys, time
 
 class Slow:
     def __init__(self, level): pass
     def compress(self, pages):
-        print("ready", flush=True)
+        sys.stdout.write("ready\\n")  # at once, unlike print's, on any thread
+        sys.stdout.flush()
         time.sleep(0.02)
         return b""
 

@@ -153,6 +153,70 @@ def test_sigint_from_outside() -> None:
     assert process.returncode == -signal.SIGINT
 
 
+# --- Signals ---
+
+
+def test_signals_do_not_end_a_wait() -> None:
+    """Those whose handler returns, again and again, in every kind of wait."""
+    done = run(
+        """
+        import signal, time
+        from migcomp import ThreadedWorkqueue
+        signals = 0
+        def on_alarm(number, frame):
+            global signals
+            signals += 1
+        def handler(request):
+            time.sleep(0.01)
+            request.result = request.payload + 1
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        queue = ThreadedWorkqueue("x", 2, 1, handler=handler)
+        for number in range(20):
+            request = queue.get_request(timeout=50)
+            request.payload = number
+            queue.submit_request(request)
+            if number % 2:
+                queue.wait_for_requests()
+            assert queue.collect_request(timeout=50).result == number + 1
+            queue.release_request(request)
+        request = queue.get_request()
+        request.payload = 7
+        queue.submit_request(request)
+        assert queue.destroy() == 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert request.result == 8
+        assert signals, "none arrived"
+        """
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_a_signal_handler_cannot_enter_a_wait() -> None:
+    done = run(
+        """
+        import signal, threading
+        from migcomp import ThreadedWorkqueue
+        from migcomp.errors import WorkqueueError
+        entered = threading.Event()
+        def on_alarm(number, frame):
+            try:
+                queue.poll_request()
+            except WorkqueueError as error:
+                print(error)
+            entered.set()
+        signal.signal(signal.SIGALRM, on_alarm)
+        queue = ThreadedWorkqueue("x", 1, handler=lambda r: entered.wait(50))
+        queue.submit_request(queue.get_request())
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        queue.collect_request()
+        queue.destroy()
+        """
+    )
+    assert "has one submitter" in done.stdout, done
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 # --- Fork ---
 
 
@@ -199,6 +263,34 @@ def test_a_forked_child_exits_cleanly() -> None:
         if child:
             sys.exit(os.waitpid(child, 0)[1])
         del queue
+        """
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_a_handler_that_forks() -> None:
+    """Its child has one thread, the worker's, and no queue."""
+    done = run(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore")
+        from migcomp import ThreadedWorkqueue
+        from migcomp.errors import WorkqueueError
+        def handler(request):
+            child = os.fork()
+            if child == 0:
+                try:
+                    queue.get_request()
+                except WorkqueueError as error:
+                    os._exit(7 if "forked process" in str(error) else 1)
+                os._exit(2)
+            request.result = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        queue = ThreadedWorkqueue("x", 2, handler=handler)
+        for _ in range(4):
+            queue.submit_request(queue.get_request())
+        for _ in range(4):
+            assert queue.collect_request().result == 7
+        queue.destroy()
         """
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
@@ -283,6 +375,72 @@ def test_subinterpreters() -> None:
                 assert queue.collect_request().result == number ** 2
                 queue.release_request(request)
             left_running = ThreadedWorkqueue("left", 2, handler=square)
+        ''')
+        for _ in range(3):
+            sub = interpreters.create()
+            problem = interpreters.run_string(sub, script)
+            assert problem is None, problem
+            interpreters.destroy(sub)
+        print("done")
+        """
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="they work since 3.12")
+@pytest.mark.parametrize("kind", ["python", "codec"])
+def test_old_subinterpreters_are_refused(kind: str) -> None:
+    """Else the process would wait for ever for the queue's threads."""
+    done = run(
+        f"""
+        import textwrap
+        import _xxsubinterpreters as interpreters
+        script = textwrap.dedent('''
+            from migcomp import ThreadedWorkqueue, _core
+            from migcomp.errors import WorkqueueError
+            handler = lambda request: None
+            if {kind!r} == "codec":
+                class Codec:
+                    def __init__(self, level): pass
+                    def compress(self, pages): return pages
+                library = _core.python_library("c", "", Codec)
+                handler = _core.compressor(library, page_size=4096, pages_max=1)
+            try:
+                ThreadedWorkqueue("sub", 2, handler=handler)
+            except WorkqueueError as error:
+                assert "main interpreter" in str(error), error
+            else:
+                raise AssertionError
+        ''')
+        sub = interpreters.create()
+        interpreters.run_string(sub, script)
+        interpreters.destroy(sub)
+        print("done")
+        """
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+def test_a_subinterpreter_with_a_native_handler() -> None:
+    """Its threads do not enter the interpreter; the queue is left running."""
+    done = run(
+        """
+        import sys, textwrap
+        if sys.version_info >= (3, 13):
+            import _interpreters as interpreters
+        else:
+            import _xxsubinterpreters as interpreters
+        script = textwrap.dedent('''
+            from migcomp import ThreadedWorkqueue, _core
+            from migcomp.codecs import open_codec
+            library = open_codec("none").library
+            handler = _core.compressor(library, page_size=4096, pages_max=4)
+            pages = _core.PageMap(bytes(range(256)) * 64, [(0, 4, 0)], 4096, False)
+            queue = ThreadedWorkqueue("sub", 2, 4, handler=handler)
+            for _ in range(8):
+                request = queue.get_request()
+                request.load(pages, 0, 4, 0, 0)
+                queue.submit_request(request)
         ''')
         for _ in range(3):
             sub = interpreters.create()

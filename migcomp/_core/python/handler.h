@@ -76,6 +76,23 @@ static void forget_exceptions(const HandlerObject *handler)
     }
 }
 
+/*
+ * Before Python 3.12, an interpreter that threads have entered cannot be
+ * destroyed, and the process waits for ever for them.
+ */
+static int refuse_interpreter(const ModuleState *state,
+                              const HandlerObject *handler)
+{
+    if (PY_VERSION_HEX >= 0x030C0000 || !needs_python(handler) ||
+        PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        return 0;
+    }
+    PyErr_SetString(state->workqueue_error,
+                    "a handler in Python needs the main interpreter before "
+                    "Python 3.12");
+    return -1;
+}
+
 static int handler_traverse(PyObject *object, visitproc visit, void *arg)
 {
     HandlerObject *self = (HandlerObject *)object;

@@ -261,6 +261,9 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args,
         (cpus && read_cpus(cpus, cpu_numbers, &options))) {
         goto failed;
     }
+    if (refuse_interpreter(self->state, (HandlerObject *)handler)) {
+        goto failed;
+    }
     if (!signal_try_lock(&((HandlerObject *)handler)->used)) {
         PyErr_SetString(self->state->workqueue_error,
                         "the handler is in use by another workqueue");
