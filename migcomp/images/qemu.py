@@ -8,10 +8,11 @@ docs/qemu-streams.md describes the format and the statistics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from migcomp.codecs import open_codec
+from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.mapped import MappedImage
 from migcomp.images.qemu_ram import RamBlock, RamReader
@@ -37,6 +38,7 @@ _MAIN_RAM = {
 }
 _ADDRESS_STEP = 1 << 20
 _EOS_SIZE = 8
+_PIECE = 1 << 20
 
 
 class QemuImage(MappedImage):
@@ -44,6 +46,20 @@ class QemuImage(MappedImage):
 
     sections: Sections
     ram_blocks: tuple[RamBlock, ...]
+
+    def stream(self, start: int, end: int | None = None) -> Iterator[bytes]:
+        """Bytes ``start`` to ``end`` of the stream, or all of the rest.
+
+        Raises ImageError.
+        """
+        size = self._file.size or 0
+        end = size if end is None else end
+        while start < end:
+            piece = self._file.read_at(start, min(end - start, _PIECE))
+            if not piece:
+                raise ImageError(f"{self.path} became shorter while it was read")
+            yield piece
+            start += len(piece)
 
 
 def recognises(head: bytes) -> bool:
