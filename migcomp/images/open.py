@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from migcomp.errors import ImageError
-from migcomp.images import qemu
+from migcomp.images import migcomp_stream, qemu
 from migcomp.images.file import ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
@@ -40,7 +40,7 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (qemu,)
+READERS: tuple[Reader, ...] = (qemu, migcomp_stream)
 
 #: First bytes of what is none of ours, and what to say.
 _OTHERS = (
