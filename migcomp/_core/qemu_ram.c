@@ -305,24 +305,32 @@ static int read_record(QemuRam *ram, Cursor *cursor, CodecError *error)
     }
 }
 
+static int scan_records(QemuRam *ram, Cursor *cursor, size_t *at,
+                        unsigned most, CodecError *error)
+{
+    int ended = 0;
+
+    while (most-- && !ended) {
+        ended = read_record(ram, cursor, error);
+        if (ended >= 0) {
+            *at = cursor->at;
+        }
+    }
+    return ended;
+}
+
 int qemu_ram_scan(QemuRam *ram, const uint8_t *data, size_t size, size_t *at,
                   unsigned most, CodecError *error)
 {
     Cursor cursor = {data, size, *at};
     Guard guard;
-    int ended = 0;
 
     if (!GUARD_ENTER(&guard, data, size)) {
         return codec_fail(error, "the stream became shorter meanwhile");
     }
-    while (most-- && !ended) {
-        *at = cursor.at;
-        ended = read_record(ram, &cursor, error);
-    }
+    int ended = scan_records(ram, &cursor, at, most, error);
+
     guard_leave(&guard);
-    if (ended >= 0) {
-        *at = cursor.at;
-    }
     return ended;
 }
 
