@@ -279,7 +279,8 @@ def format_option(function: _Function) -> _Function:
         "--format",
         "image_format",
         type=Name("format", _formats),
-        help="Take the image for this format.  [default: what its content tells]",
+        metavar="FORMAT",
+        help="Take the image for this format, such as raw, whatever its content tells.",
     )(function)
 
 

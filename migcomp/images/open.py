@@ -19,6 +19,7 @@ from migcomp.images import (
     elf,
     kdump,
     lime,
+    migcomp_stream,
     qemu,
     virsh,
     vmware,
@@ -55,6 +56,7 @@ class Reader(Protocol):
 
 READERS: tuple[Reader, ...] = (
     qemu,
+    migcomp_stream,
     virsh,
     elf,
     kdump,

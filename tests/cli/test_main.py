@@ -14,14 +14,8 @@ import pytest
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
-    "run",
-    "restore",
-    "verify",
-    "inspect",
-    "codecs",
-    "sample",
-    "bench",
-    "completion",
+    *("run", "restore", "verify", "inspect", "convert"),
+    *("codecs", "sample", "bench", "completion"),
 )
 
 

@@ -403,7 +403,7 @@ def test_old_subinterpreters_are_refused(kind: str) -> None:
                 class Codec:
                     def __init__(self, level): pass
                     def compress(self, pages): return pages
-                library = _core.python_library("c", "", Codec)
+                library = _core.python_library("c", "python", "", "", Codec)
                 handler = _core.compressor(library, page_size=4096, pages_max=1)
             try:
                 ThreadedWorkqueue("sub", 2, handler=handler)
