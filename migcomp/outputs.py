@@ -10,11 +10,23 @@ import tempfile
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from migcomp.errors import OutputError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 STANDARD_OUTPUT = "-"
+
+
+def write_all(file: BinaryIO | FileIO, data: Buffer) -> None:
+    """Unbuffered files may take less at once.  Raises the file's OSError."""
+    with memoryview(data) as view:
+        done = 0
+        while done < view.nbytes:
+            with view[done:] as rest:
+                done += file.write(rest) or 0
 
 
 class OutputFile(FileIO):

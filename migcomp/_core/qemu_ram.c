@@ -176,49 +176,79 @@ static uint32_t compressed_max(uint32_t page_size)
     return page_size + (page_size >> 12) + (page_size >> 14) + 13;
 }
 
+static int read_zero(const QemuRam *ram, Cursor *cursor, uint64_t page,
+                     CodecError *error)
+{
+    const uint8_t *fill = take(cursor, 1);
+
+    if (!fill) {
+        return cut_off(error);
+    }
+    store_page(ram, page, *fill * UINT64_C(0x0101010101010101), 0,
+               STORED_FILL);
+    return 0;
+}
+
+static int read_normal(const QemuRam *ram, Cursor *cursor, uint64_t page,
+                       CodecError *error)
+{
+    store_page(ram, page, cursor->at, 0, STORED_RAW);
+    return take(cursor, ram->page_size) ? 0 : cut_off(error);
+}
+
+static int read_compressed(const QemuRam *ram, Cursor *cursor, uint64_t page,
+                           CodecError *error)
+{
+    const uint8_t *length = take(cursor, 4);
+
+    if (!length) {
+        return cut_off(error);
+    }
+    uint32_t size = load_be32(length);
+
+    if (!size || size > compressed_max(ram->page_size)) {
+        return codec_fail(error, "a compressed page has %u bytes", size);
+    }
+    store_page(ram, page, cursor->at, size, STORED_BLOCK);
+    return take(cursor, size) ? 0 : cut_off(error);
+}
+
+static int read_xbzrle(QemuRam *ram, Cursor *cursor, uint64_t page,
+                       CodecError *error)
+{
+    const uint8_t *header = take(cursor, XBZRLE_HEADER_SIZE);
+
+    if (!header) {
+        return cut_off(error);
+    }
+    uint32_t size = load_be16(header + 1);
+    size_t place = cursor->at;
+
+    if (*header != XBZRLE_ENCODING || size > ram->page_size) {
+        return codec_fail(error, "an XBZRLE page of encoding %u, %u bytes",
+                          *header, size);
+    }
+    return take(cursor, size) ? add_delta(ram, page, place, size, error)
+                              : cut_off(error);
+}
+
 /* What follows the header and the block's name.  Stores the record's kind. */
 static int read_content(QemuRam *ram, Cursor *cursor, unsigned flags,
                         uint64_t page, QemuRecord *kind, CodecError *error)
 {
-    const uint8_t *from;
-    uint32_t size;
-
     switch (flags & ~(unsigned)FLAG_CONTINUE) {
     case FLAG_ZERO:
         *kind = QEMU_ZERO;
-        from = take(cursor, 1);
-        if (!from) {
-            return cut_off(error);
-        }
-        store_page(ram, page, *from * UINT64_C(0x0101010101010101), 0,
-                   STORED_FILL);
-        return 0;
+        return read_zero(ram, cursor, page, error);
     case FLAG_PAGE:
         *kind = QEMU_NORMAL;
-        store_page(ram, page, cursor->at, 0, STORED_RAW);
-        return take(cursor, ram->page_size) ? 0 : cut_off(error);
+        return read_normal(ram, cursor, page, error);
     case FLAG_COMPRESS_PAGE:
         *kind = QEMU_COMPRESSED;
-        from = take(cursor, 4);
-        size = from ? load_be32(from) : 0;
-        if (from && (!size || size > compressed_max(ram->page_size))) {
-            return codec_fail(error, "a compressed page has %u bytes", size);
-        }
-        store_page(ram, page, cursor->at, size, STORED_BLOCK);
-        return from && take(cursor, size) ? 0 : cut_off(error);
+        return read_compressed(ram, cursor, page, error);
     default:
         *kind = QEMU_XBZRLE;
-        from = take(cursor, XBZRLE_HEADER_SIZE);
-        size = from ? load_be16(from + 1) : 0;
-        if (from &&
-            (*from != XBZRLE_ENCODING || size > ram->page_size)) {
-            return codec_fail(error, "an XBZRLE page of encoding %u, %u bytes",
-                              *from, size);
-        }
-        return !from ? cut_off(error)
-               : add_delta(ram, page, cursor->at, size, error) ? -1
-               : take(cursor, size)                            ? 0
-                                    : cut_off(error);
+        return read_xbzrle(ram, cursor, page, error);
     }
 }
 
@@ -275,24 +305,32 @@ static int read_record(QemuRam *ram, Cursor *cursor, CodecError *error)
     }
 }
 
+static int scan_records(QemuRam *ram, Cursor *cursor, size_t *at,
+                        unsigned most, CodecError *error)
+{
+    int ended = 0;
+
+    while (most-- && !ended) {
+        ended = read_record(ram, cursor, error);
+        if (ended >= 0) {
+            *at = cursor->at;
+        }
+    }
+    return ended;
+}
+
 int qemu_ram_scan(QemuRam *ram, const uint8_t *data, size_t size, size_t *at,
                   unsigned most, CodecError *error)
 {
     Cursor cursor = {data, size, *at};
     Guard guard;
-    int ended = 0;
 
     if (!GUARD_ENTER(&guard, data, size)) {
         return codec_fail(error, "the stream became shorter meanwhile");
     }
-    while (most-- && !ended) {
-        *at = cursor.at;
-        ended = read_record(ram, &cursor, error);
-    }
+    int ended = scan_records(ram, &cursor, at, most, error);
+
     guard_leave(&guard);
-    if (ended >= 0) {
-        *at = cursor.at;
-    }
     return ended;
 }
 

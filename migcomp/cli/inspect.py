@@ -63,7 +63,7 @@ def command(
     check_input(source)
     file = open_file(image_path(source))
     if image_format is None and is_stream(file.head):
-        with open_stream_in(file) as reader:
+        with open_stream_in(file.path, file.fd, file.taken) as reader:
             _show_stream(reader, page, handler, as_json, color)
     else:
         _show_image(file, page, image_format, diffs, as_json, color)

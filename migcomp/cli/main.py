@@ -15,6 +15,7 @@ _COMMANDS = (
     "restore",
     "verify",
     "inspect",
+    "convert",
     "codecs",
     "sample",
     "completion",

@@ -224,7 +224,9 @@ def format_option(function: _Function) -> _Function:
         "--format",
         "image_format",
         type=Name("format", _formats),
-        help="Take the image for this format.  [default: what its content tells]",
+        metavar="FORMAT",
+        help="Take the image for this format; ? lists them.  [default: what its "
+        "content tells]",
     )(function)
 
 

@@ -36,15 +36,16 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def pagemap_in(folder: str) -> str:
-    """The only pagemap of a folder.  Raises ImageError."""
+def pagemap_in(folder: str) -> str | None:
+    """The only pagemap of a folder; None if it has none.  Raises ImageError when
+    it has several."""
     found = sorted(
         path.name
         for path in Path(folder).glob("pagemap-*.img")
         if path.name[len("pagemap-") : -len(".img")].isdigit()
     )
     if not found:
-        raise ImageError(f"{folder} is a folder without the page images of CRIU")
+        return None
     if len(found) > 1:
         raise ImageError(
             f"{folder} holds {len(found)} processes; name one of "

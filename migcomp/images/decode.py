@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Iterable
 
 from migcomp import _core
-from migcomp.errors import ImageError, PageError
+from migcomp.codecs import Codec
+from migcomp.errors import ImageError, PageError, WorkerError
 from migcomp.images.file import ImageFile, no_room_for_copy
 from migcomp.images.image import Image, Run
 from migcomp.images.mapped import MappedImage
@@ -16,7 +17,7 @@ from migcomp.images.raw import RawImage, spool
 from migcomp.workqueue import ThreadedWorkqueue
 
 _REQUEST_BYTES = 512 << 10
-_CLASSIFY = 1
+_WHOLE, _CLASSIFY = 0, 1
 
 
 def readable_again(image: Image) -> Image:
@@ -69,15 +70,22 @@ def _decode(
 
     def take(request: _core.PageRequest) -> None:
         try:
-            request.write_pages(fd, (request.first_page - base) * image.page_size)
+            offset = (request.first_page - base) * image.page_size
+            write_pages(image, request, fd, offset)
         except OSError as error:
-            if error.errno == errno.EFAULT:
-                raise ImageError(
-                    f"{image.path} became shorter while it was read"
-                ) from error
             raise no_room_for_copy(image.path, error) from error
 
     decode(image, runs, take, threads=threads)
+
+
+def write_pages(image: Image, request: _core.PageRequest, fd: int, offset: int) -> None:
+    """Writes all but zero pages.  Raises ImageError and ``fd``'s OSError."""
+    try:
+        request.write_pages(fd, offset)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+        raise ImageError(f"{image.path} became shorter while it was read") from error
 
 
 def decode(
@@ -85,22 +93,26 @@ def decode(
     runs: Iterable[Run],
     take: Callable[[_core.PageRequest], None],
     *,
+    codec: Codec | None = None,
     threads: int | None = None,
 ) -> None:
     """Calls ``take`` with requests that hold the pages of ``runs``, in order.
 
-    Holes are left out.  The requests are classified; write_pages gives their
-    pages.  Raises ImageError.
+    Holes are left out.  The requests are classified, and write_pages gives their
+    pages; with a codec they are also compressed page by page.  Raises ImageError
+    and WorkerError.
     """
     page_map = image.page_map
     assert page_map is not None
     pages_max = _REQUEST_BYTES // image.page_size
     handler = _core.compressor(
-        _core.bind("built in", ""),
+        codec.library if codec else _core.bind("built in", ""),
+        level=codec.level if codec else 0,
         page_size=image.page_size,
         pages_max=pages_max,
         source=page_map,
     )
+    stage = _WHOLE if codec else _CLASSIFY
 
     def collect(queue: ThreadedWorkqueue) -> bool:
         request = queue.collect_request()
@@ -118,12 +130,14 @@ def decode(
                     while (request := queue.get_request()) is None:
                         collect(queue)
                     count = min(pages_max, end - page)
-                    request.load(page_map, page, count, _CLASSIFY, 0)
+                    request.load(page_map, page, count, stage, 0)
                     queue.submit_request(request)
             while collect(queue):
                 pass
     except PageError as error:
-        raise page_error(image, error) from error.__cause__
+        if error.of_input:
+            raise page_error(image, error) from error.__cause__
+        raise WorkerError(f"{image.path}: {error}") from error.__cause__
 
 
 def page_error(image: Image, error: PageError) -> ImageError:

@@ -8,10 +8,11 @@ docs/qemu-streams.md describes the format and the statistics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from migcomp.codecs import open_codec
+from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.mapped import MappedImage
 from migcomp.images.qemu_ram import RamBlock, RamReader
@@ -37,13 +38,39 @@ _MAIN_RAM = {
 }
 _ADDRESS_STEP = 1 << 20
 _EOS_SIZE = 8
+_PIECE = 1 << 20
 
 
 class QemuImage(MappedImage):
     """Also has what else is in the stream."""
 
-    sections: Sections
-    ram_blocks: tuple[RamBlock, ...]
+    def __init__(self, file: ImageFile, ram: RamReader, sections: Sections) -> None:
+        compressed = any(pages[2] for pages, _ in ram.ram.rounds)
+        codecs = (open_codec("zlib").library,) if compressed else ()
+        super().__init__(
+            file,
+            FORMAT,
+            _with_addresses(ram.blocks),
+            ram.page_map(codecs),
+            ram.page_size,
+            _facts(ram, sections),
+        )
+        self.sections = sections
+        self.ram_blocks = ram.blocks
+
+    def stream(self, start: int, end: int | None = None) -> Iterator[bytes]:
+        """Bytes ``start`` to ``end`` of the stream, or all of the rest.
+
+        Raises ImageError.
+        """
+        size = self._file.size or 0
+        end = size if end is None else end
+        while start < end:
+            piece = self._file.read_at(start, min(end - start, _PIECE))
+            if not piece:
+                raise ImageError(f"{self.path} became shorter while it was read")
+            yield piece
+            start += len(piece)
 
 
 def recognises(head: bytes) -> bool:
@@ -55,19 +82,7 @@ def open_file(file: ImageFile, page_size: int) -> QemuImage:
     stream = StreamBytes(file)
     ram = RamReader(stream, file.map(), page_size)
     sections = SectionReader(stream, ram.read).read()
-    compressed = any(pages[2] for pages, _ in ram.ram.rounds)
-    codecs = (open_codec("zlib").library,) if compressed else ()
-    image = QemuImage(
-        file,
-        FORMAT,
-        _with_addresses(ram.blocks),
-        ram.page_map(codecs),
-        ram.page_size,
-        _facts(ram, sections),
-    )
-    image.sections = sections
-    image.ram_blocks = ram.blocks
-    return image
+    return QemuImage(file, ram, sections)
 
 
 def _with_addresses(blocks: tuple[RamBlock, ...]) -> list[Block]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
+from enum import IntFlag
 
 from migcomp import _core
 from migcomp.errors import ImageError
@@ -24,7 +25,20 @@ from migcomp.images.qemu_sections import (
 )
 from migcomp.units import format_size
 
-_MEM_SIZE = 0x04
+
+class RamFlag(IntFlag):
+    """The low bits of a record's header; the others are an offset in the block."""
+
+    ZERO = 0x02
+    MEM_SIZE = 0x04
+    PAGE = 0x08
+    EOS = 0x10
+    CONTINUE = 0x20
+    XBZRLE = 0x40
+    COMPRESS_PAGE = 0x100
+    MULTIFD_FLUSH = 0x200
+
+
 _FLAGS = 0x3FF  # all that there are
 _BLOCKS_MAX = 1024
 _PAGES_MAX = 1 << 32
@@ -127,7 +141,7 @@ class RamReader:
                 at,
             )
         head = stream.number(at, 8)
-        if head & _FLAGS != _MEM_SIZE:
+        if head & _FLAGS != RamFlag.MEM_SIZE:
             raise stream.error("its RAM does not start with the list of blocks", at)
         self.total = head & ~(self.page_size - 1)
         self.mapped = _MAPPED_RAM in sections.capabilities

@@ -41,8 +41,6 @@ from migcomp.stream.source import Source, open_source, source_of
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from migcomp.images.file import ImageFile
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -346,9 +344,10 @@ def open_stream(path: str) -> StreamReader:
     return _reader_of(open_source(path))
 
 
-def open_stream_in(file: ImageFile) -> StreamReader:
-    """The stream in a file that was looked into, which is then the stream's."""
-    return _reader_of(source_of(file.path, file.fd, file.taken))
+def open_stream_in(path: str, fd: int, taken: bytes = b"") -> StreamReader:
+    """The stream in an open file, which is then the stream's; ``taken`` was read
+    from it already."""
+    return _reader_of(source_of(path, fd, taken))
 
 
 def _reader_of(source: Source) -> StreamReader:

@@ -19,7 +19,7 @@ ATOMICS = re.compile(
 PYTHON = re.compile(r"#\s*include\s*[<\"]Python\.h[>\"]")
 
 CORE_FILES = sorted(CORE.rglob("*.[ch]"))
-FILES = CORE_FILES + sorted(HERE.glob("*.[ch]"))
+FILES = CORE_FILES + sorted(HERE.parent.rglob("*.[ch]"))
 
 
 def name(path: Path) -> str:

@@ -13,7 +13,10 @@ import pytest
 
 from tests.cli.conftest import COMMAND, command, environment, program
 
-COMMANDS = ("run", "restore", "verify", "inspect", "codecs", "sample", "completion")
+COMMANDS = (
+    *("run", "restore", "verify", "inspect", "convert"),
+    *("codecs", "sample", "completion"),
+)
 
 
 def test_help_lists_every_command() -> None:

@@ -115,6 +115,14 @@ def test_diffs_on_the_command_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["classes"]["zero"]["pages"] == 0
+    command = ["convert", base, str(tmp_path / "raw"), "--to", "raw"]
+    for diff in diffs:
+        command += ["--diff", diff]
+    done = subprocess.run(
+        [sys.executable, "-m", "migcomp", *command], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "raw").read_bytes() == A + B + B
 
 
 def test_firecrackers_state_is_no_memory(tmp_path: Path) -> None:
@@ -235,9 +243,9 @@ def test_more_parents_than_anybody_has(tmp_path: Path) -> None:
 
 
 def test_folders_without_and_with_many_processes(tmp_path: Path) -> None:
-    assert "a folder without the page images of CRIU" in refusal(tmp_path)
+    assert "is a directory; name the image file in it" in refusal(tmp_path)
     (tmp_path / "pagemap-shmem-4.img").touch()
-    assert "a folder without" in refusal(tmp_path)
+    assert "is a directory; name" in refusal(tmp_path)
     for pid in range(8):
         criu_dump(tmp_path, [(0, A)], pid=pid)
     assert "holds 8 processes; name one of pagemap-0.img" in refusal(tmp_path)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp convert``: an image in another format."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from migcomp.cli.files import check_distinct, check_input, check_output, writing
+from migcomp.cli.options import (
+    Name,
+    PageSize,
+    RamBlock,
+    diff_option,
+    force_option,
+    format_option,
+    report_options,
+    threads_option,
+)
+from migcomp.cli.progress import progress
+from migcomp.cli.summary import print_json
+from migcomp.errors import MigcompError
+from migcomp.results import Block
+from migcomp.units import format_size
+
+
+def _formats() -> Sequence[str]:
+    from migcomp.convert.convert import formats
+
+    return formats()
+
+
+@click.command(short_help="Write an image in another format.")
+@click.argument("image", type=click.Path())
+@click.argument("output", type=click.Path())
+@click.option(
+    "--to",
+    type=Name("format", _formats),
+    required=True,
+    help="The format to write.",
+)
+@click.option(
+    "-c",
+    "--codec",
+    metavar="CODEC",
+    help="Compress pages: none or zlib in a QEMU stream, any in ours.",
+)
+@click.option(
+    "-l", "--level", type=int, metavar="N", help="Compression level.  [default: 1]"
+)
+@threads_option
+@format_option
+@click.option(
+    "--page-size",
+    type=PageSize(),
+    default="4096",
+    show_default=True,
+    help="Size of the guest's pages, where the image does not tell.",
+)
+@click.option(
+    "--block",
+    "layout",
+    type=RamBlock(),
+    multiple=True,
+    metavar="NAME:ADDRESS:SIZE",
+    help="A RAM block of a raw image, as for migcomp run.",
+)
+@diff_option
+@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
+@force_option
+@report_options
+def command(
+    image: str,
+    output: str,
+    to: str,
+    codec: str | None,
+    level: int | None,
+    threads: int | None,
+    image_format: str | None,
+    page_size: int,
+    layout: tuple[Block, ...],
+    diffs: tuple[str, ...],
+    pad: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    color: str,
+) -> None:
+    """Write the memory image IMAGE to OUTPUT in another format.
+
+    A raw image has the RAM blocks back to back, zero pages as holes.  Of a QEMU
+    migration stream written as one, all but the pages stays as it was: QEMU loads
+    it (after migrate-set-capabilities with compress on, if --codec is zlib).
+    Either file may be -, standard input or output.
+    """
+    from migcomp.convert.convert import Wish, check_codec, convert
+    from migcomp.images.open import open_image
+    from migcomp.outputs import OutputFile
+
+    try:
+        check_codec(to, codec)
+    except MigcompError as error:
+        raise click.UsageError(str(error)) from error
+    check_input(image)
+    check_output(output)
+    check_distinct(image, output)
+    with open_image(
+        image,
+        page_size=page_size,
+        layout=layout,
+        pad=pad,
+        format=image_format,
+        diffs=diffs,
+    ) as source:
+        with (
+            writing(output),
+            OutputFile(output, force=force) as sink,
+            progress(
+                "converting", source.pages, source.page_size, quiet=quiet, color=color
+            ) as watch,
+        ):
+            convert(source, sink, to, Wish(codec, level, threads, watch))
+            written = os.fstat(sink.fileno()).st_size if sink.is_regular else None
+        _report(source.path, source.format, output, to, written, as_json, quiet)
+
+
+def _report(
+    path: str,
+    source_format: str,
+    output: str,
+    to: str,
+    written: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    file = sys.stderr if output == "-" else sys.stdout
+    if as_json:
+        print_json(
+            {
+                "schema": "migcomp.convert/1",
+                "from": {"path": path, "format": source_format},
+                "to": {"path": output, "format": to, "bytes": written},
+            },
+            file,
+        )
+    elif not quiet:
+        size = "" if written is None else f", {format_size(written)}"
+        click.echo(f"{path} ({source_format}) written to {output} ({to}{size})", file)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Converting an image: pages -> workqueue -> writer of the wanted format.
+
+A writer is a module of this package with the attributes of :class:`Writer`,
+listed in WRITERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from migcomp.convert import migcomp, qemu, raw
+from migcomp.errors import MigcompError
+from migcomp.images.decode import readable_again
+from migcomp.images.image import Image
+from migcomp.outputs import OutputFile
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How pages shall be stored; None stands for the format's default.
+
+    ``progress`` is called with the pages and bytes done so far.
+    """
+
+    codec: str | None = None
+    level: int | None = None
+    threads: int | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+class Writer(Protocol):
+    """What a module that writes a format has.
+
+    ``CODECS`` are those that it can store pages with, the default first.
+    """
+
+    FORMAT: str
+    CODECS: tuple[str, ...]
+
+    def write(self, image: Image, sink: OutputFile, wish: Wish) -> None:
+        """``image`` is no pipe.  Raises ImageError, CodecUnavailable, WorkerError
+        and the sink's OSError."""
+
+
+WRITERS: tuple[Writer, ...] = (raw, qemu, migcomp)
+
+
+def formats() -> tuple[str, ...]:
+    return tuple(writer.FORMAT for writer in WRITERS)
+
+
+def check_codec(to: str, codec: str | None) -> None:
+    """Raises MigcompError if the format cannot store pages so."""
+    codecs = _writer(to).CODECS
+    if codec is not None and codec not in codecs:
+        raise MigcompError(
+            f"format {to} has codecs {', '.join(codecs)}, and not {codec}"
+            if codecs
+            else f"format {to} has no codecs"
+        )
+
+
+def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
+    """Writes ``image`` to ``sink`` in the format ``to``, one of formats().
+
+    Raises what check_codec and Writer.write do.
+    """
+    check_codec(to, wish.codec)
+    writer = _writer(to)
+    if image.page_map is not None:
+        writer.write(image, sink, wish)
+        return
+    with readable_again(image) as copy:
+        writer.write(copy, sink, wish)
+
+
+def _writer(to: str) -> Writer:
+    return next(writer for writer in WRITERS if to == writer.FORMAT)

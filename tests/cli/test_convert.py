@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp convert``: one image in, another out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import command, program, sentence
+from tests.qemu_tools import a_stream, decode
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    path = tmp_path / "guest.qemu"
+    path.write_bytes(a_stream()[0])
+    return path
+
+
+def test_there_and_back(guest: Path, tmp_path: Path) -> None:
+    memory = a_stream()[1].memory
+    raw, packed = tmp_path / "guest.raw", tmp_path / "packed.qemu"
+    done = command("convert", guest, raw, "--to", "raw")
+    assert done.code == 0
+    assert done.text == f"{guest} (qemu) written to {raw} (raw, 176 KiB)\n"
+    assert raw.read_bytes() == memory
+    done = command("convert", guest, packed, "--to", "qemu", "-c", "zlib", "--json")
+    assert done.json == {
+        "schema": "migcomp.convert/1",
+        "from": {"path": str(guest), "format": "qemu"},
+        "to": {
+            "path": str(packed),
+            "format": "qemu",
+            "bytes": packed.stat().st_size,
+        },
+    }
+    assert b"".join(decode(packed.read_bytes()).memory.values()) == memory
+
+
+def test_through_pipes(guest: Path) -> None:
+    stream = guest.read_bytes()
+    done = program("convert", "-", "-", "--to", "raw", stdin=stream)
+    assert done.code == 0
+    assert done.stdout == a_stream()[1].memory
+    assert done.errors == "- (qemu) written to - (raw)\n"
+    done = program("convert", "-", "-", "--to", "qemu", "-q", stdin=stream)
+    assert b"".join(decode(done.stdout).memory.values()) == a_stream()[1].memory
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "Missing option '--to'"),
+        (["--to", "tape"], "is not one of raw, qemu"),
+        (["--to", "raw", "-c", "zlib"], "format raw has no codecs"),
+        (["--to", "qemu", "-c", "zstd"], "and not zstd"),
+    ],
+)
+def test_wrong_use(guest: Path, tmp_path: Path, options: list[str], words: str) -> None:
+    done = command("convert", guest, tmp_path / "out", *options)
+    assert done.code == 2
+    assert words in done.errors
+
+
+def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"precious")
+    done = command("convert", guest, other, "--to", "raw")
+    assert done.code == 7
+    assert "exists already" in sentence(done)
+    assert other.read_bytes() == b"precious"
+    done = command("convert", guest, guest, "--to", "raw", "--force")
+    assert done.code == 7
+    assert "is what is being read" in sentence(done)
+    assert command("convert", guest, other, "--to", "raw", "--force").code == 0
+    assert other.read_bytes() == a_stream()[1].memory
+
+
+def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
+    stream = bytearray(guest.read_bytes())
+    stream[stream.index(b"\x78\x01") + 20] ^= 0x55
+    guest.write_bytes(stream)
+    for to in ("raw", "qemu", "migcomp"):
+        done = command("convert", guest, tmp_path / "out", "--to", to)
+        assert done.code == 3
+        assert f"{guest}: page 3: " in sentence(done)
+    assert command("convert", tmp_path / "no", tmp_path / "x", "--to", "raw").code == 3
+    assert list(tmp_path.iterdir()) == [guest]
