@@ -14,6 +14,7 @@ from migcomp.cli.options import (
     Name,
     PageSize,
     RamBlock,
+    diff_option,
     force_option,
     format_option,
     report_options,
@@ -67,6 +68,7 @@ def _formats() -> Sequence[str]:
     metavar="NAME:ADDRESS:SIZE",
     help="A RAM block of a raw image, as for migcomp run.",
 )
+@diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @force_option
 @report_options
@@ -80,6 +82,7 @@ def command(
     image_format: str | None,
     page_size: int,
     layout: tuple[Block, ...],
+    diffs: tuple[str, ...],
     pad: bool,
     force: bool,
     as_json: bool,
@@ -105,7 +108,12 @@ def command(
     check_output(output)
     check_distinct(image, output)
     with open_image(
-        image, page_size=page_size, layout=layout, pad=pad, format=image_format
+        image,
+        page_size=page_size,
+        layout=layout,
+        pad=pad,
+        format=image_format,
+        diffs=diffs,
     ) as source:
         with (
             writing(output),

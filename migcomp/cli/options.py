@@ -280,7 +280,8 @@ def format_option(function: _Function) -> _Function:
         "image_format",
         type=Name("format", _formats),
         metavar="FORMAT",
-        help="Take the image for this format, such as raw, whatever its content tells.",
+        help="Take the image for this format; ? lists them.  [default: what its "
+        "content tells]",
     )(function)
 
 

@@ -36,8 +36,9 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def pagemap_in(folder: str) -> str:
-    """The only pagemap of a folder.  Raises ImageError."""
+def pagemap_in(folder: str) -> str | None:
+    """The only pagemap of a folder; None if it has none.  Raises ImageError when
+    it has several."""
     found = sorted(
         path.name
         for path in Path(folder).glob("pagemap-*.img")

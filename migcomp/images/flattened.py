@@ -38,10 +38,6 @@ class PlainView:
     def read(self, offset: int, size: int, what: str) -> bytes:
         return take(self.file, offset, size, what)
 
-    def locate(self, offset: int, size: int) -> int | None:
-        """Where in the file those bytes lie together; None: they do not."""
-        return offset if offset + size <= self.size else None
-
 
 class FlatView:
     """A dump in pieces; as PlainView."""
@@ -76,11 +72,13 @@ class FlatView:
             number += 1
         return bytes(data)
 
-    def locate(self, offset: int, size: int) -> int | None:
+    def piece(self, offset: int) -> tuple[int, int, int]:
+        """The last piece that begins at ``offset`` or before: (start, end, offset
+        in the file).  It may end before ``offset``."""
         number = bisect_right(self._starts, offset) - 1
-        if number < 0 or offset + size > self._ends[number]:
-            return None
-        return self._places[number] + offset - self._starts[number]
+        if number < 0:
+            return 0, 0, 0
+        return self._starts[number], self._ends[number], self._places[number]
 
 
 def _pieces(file: ImageFile) -> list[tuple[int, int, int, int]]:

@@ -18,6 +18,7 @@ from migcomp.images.bitmap import set_runs
 from migcomp.images.entries import EntryTable
 from migcomp.images.file import ImageFile
 from migcomp.images.flattened import MAGIC as FLAT_MAGIC
+from migcomp.images.flattened import FlatView
 from migcomp.images.headers import size_of
 from migcomp.images.kdump_headers import MAGIC, Dump
 from migcomp.images.mapped import MappedImage
@@ -46,8 +47,9 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
         offsets, words = dump.unpack(descriptors)
         stored = [ways[word] for word in words]
         places: Sequence[int] = offsets
-        if dump.flattened:
-            places = list(_gathered(dump, offsets, stored, patches))
+        if isinstance(dump.view, FlatView):
+            most = PATCHES_MAX * dump.page_size
+            places = list(_gathered(dump.view, offsets, stored, patches, most))
         for page, at, count in frames.pages(bitmap, start):
             table.put(page, places[at : at + count], stored[at : at + count])
     page_map = _core.PageMap(
@@ -59,7 +61,7 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
         codecs=tuple(ways.libraries),
     )
     facts = {
-        "flattened": "yes" if dump.flattened else "no",
+        "flattened": "yes" if isinstance(dump.view, FlatView) else "no",
         "codecs": ", ".join(ways.codecs) or "none",
         "dumped pages": dump.dumped_pages,
     }
@@ -94,23 +96,30 @@ class _Frames:
 
 
 def _gathered(
-    dump: Dump, offsets: Sequence[int], stored: list[int], patches: bytearray
+    view: FlatView,
+    offsets: Sequence[int],
+    stored: list[int],
+    patches: bytearray,
+    patches_max: int,
 ) -> Iterator[int]:
     """Where in the file, or behind it in ``patches``, the pages lie that the
     flattened dump has at ``offsets``."""
-    behind = size_of(dump.view.file)
+    behind = size_of(view.file)
+    start = end = place = 0
     for offset, number in zip(offsets, stored, strict=True):
         size = number >> 8
-        place = dump.view.locate(offset, size)
-        if place is None:
-            place = behind + len(patches)
-            patches += dump.view.read(offset, size, "the content of a page")
-            if len(patches) > PATCHES_MAX * dump.page_size:
-                raise ImageError(
-                    f"{dump.path} has too many pages in pieces; put it together with "
-                    "makedumpfile -R first"
-                )
-        yield place
+        if not start <= offset <= end - size:  # most are in the piece before
+            start, end, place = view.piece(offset)
+        if offset <= end - size:
+            yield place + offset - start
+            continue
+        yield behind + len(patches)
+        patches += view.read(offset, size, "the content of a page")
+        if len(patches) > patches_max:
+            raise ImageError(
+                f"{view.file.path} has too many pages in pieces; put it together with "
+                "makedumpfile -R first"
+            )
 
 
 class _Ways(dict[int, int]):

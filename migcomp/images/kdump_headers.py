@@ -42,8 +42,8 @@ class Dump:
     def __init__(self, file: ImageFile) -> None:
         """Raises ImageError."""
         self.path = file.path
-        self.flattened = file.head.startswith(FLAT_MAGIC)
-        self.view = FlatView(file) if self.flattened else PlainView(file)
+        flattened = file.head.startswith(FLAT_MAGIC)
+        self.view = FlatView(file) if flattened else PlainView(file)
         self._read_header()
         size, sub_blocks, bitmap_blocks = self._geometry
         at = (1 + sub_blocks) * size

@@ -124,11 +124,11 @@ def open_image(
 def image_path(path: str) -> str:
     """The file to open for ``path``, which may be the folder of a snapshot.
 
-    Raises ImageError for a folder that is none.
+    Raises ImageError for one of several processes.
     """
     if path == STANDARD_INPUT or not Path(path).is_dir():
         return path
-    return cloud_hypervisor.memory_in(path) or criu.pagemap_in(path)
+    return cloud_hypervisor.memory_in(path) or criu.pagemap_in(path) or path
 
 
 def image_in(

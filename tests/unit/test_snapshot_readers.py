@@ -115,6 +115,14 @@ def test_diffs_on_the_command_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["classes"]["zero"]["pages"] == 0
+    command = ["convert", base, str(tmp_path / "raw"), "--to", "raw"]
+    for diff in diffs:
+        command += ["--diff", diff]
+    done = subprocess.run(
+        [sys.executable, "-m", "migcomp", *command], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "raw").read_bytes() == A + B + B
 
 
 def test_firecrackers_state_is_no_memory(tmp_path: Path) -> None:
