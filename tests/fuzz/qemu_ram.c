@@ -39,9 +39,10 @@ static int start(QemuRam *ram)
 
 static void fetch_all(const QemuRam *ram, const uint8_t *data, size_t size)
 {
+    PageBuffer buffer = {.start = data, .size = size};
     PageMap map = {
-        .buffer = data,
-        .size = size,
+        .buffers = &buffer,
+        .buffers_nr = 1,
         .pages = PAGES,
         .page_size = PAGE,
         .entries = ram->entries,
