@@ -39,7 +39,7 @@ static int start(QemuRam *ram)
 
 static void fetch_all(const QemuRam *ram, const uint8_t *data, size_t size)
 {
-    PageBuffer buffer = {data, size};
+    PageBuffer buffer = {.start = data, .size = size};
     PageMap map = {
         .buffers = &buffer,
         .buffers_nr = 1,
