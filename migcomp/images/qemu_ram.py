@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 
 from migcomp import _core
 from migcomp.errors import ImageError
@@ -26,7 +26,7 @@ from migcomp.images.qemu_sections import (
 from migcomp.units import format_size
 
 
-class RamFlag(IntFlag):
+class RamFlag(IntEnum):
     """The low bits of a record's header; the others are an offset in the block."""
 
     ZERO = 0x02

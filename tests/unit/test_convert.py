@@ -164,10 +164,9 @@ def test_a_stream_written_anew(tmp_path: Path, seed: int, codec: str | None) -> 
     assert after.counts[ZERO] == zeros
     assert after.counts[XBZRLE] == 0
     if codec == "zlib":
-        plain = [p for p in writer.pages.values() if p.count(p[:8]) == PAGE // 8]
-        plain += [p for p in writer.pages.values() if len(zlib.compress(p, 1)) >= PAGE]
-        assert after.counts[NORMAL] == len(plain) - zeros
-        assert after.counts[COMPRESSED] == 44 - len(plain)
+        plain = sum(len(zlib.compress(p, 1)) >= PAGE for p in writer.pages.values())
+        assert after.counts[NORMAL] == plain
+        assert after.counts[COMPRESSED] == 44 - zeros - plain
     else:
         assert after.counts[NORMAL] == 44 - zeros
 
@@ -217,7 +216,7 @@ def test_a_stream_of_the_ram_alone(codec: str, tmp_path: Path) -> None:
         "low": data[: 2 * PAGE],
         "high": data[2 * PAGE :],
     }
-    assert read.counts[COMPRESSED] == (2 if codec == "zlib" else 0)
+    assert read.counts[COMPRESSED] == (3 if codec == "zlib" else 0)
     with open_image(str(target)) as image:
         assert [block.name for block in image.blocks] == ["low", "high"]
 
