@@ -15,12 +15,12 @@ from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.mapped import MappedImage
+from migcomp.images.qemu_bytes import StreamBytes
 from migcomp.images.qemu_ram import RamBlock, RamReader
 from migcomp.images.qemu_sections import (
     MAGIC,
     SectionReader,
     Sections,
-    StreamBytes,
     facts_of,
     printable_name,
 )

@@ -14,13 +14,12 @@ from enum import IntEnum
 from migcomp import _core
 from migcomp.errors import ImageError
 from migcomp.images.image import PAGE_SIZES, pages_in
+from migcomp.images.qemu_bytes import CutOff, StreamBytes
 from migcomp.images.qemu_sections import (
     END,
     PART,
     START,
-    CutOff,
     SectionReader,
-    StreamBytes,
     printable_name,
 )
 from migcomp.units import format_size

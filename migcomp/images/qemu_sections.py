@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from migcomp.errors import ImageError
-from migcomp.images.file import ImageFile
+from migcomp.images.qemu_bytes import CutOff, StreamBytes
 from migcomp.images.qemu_description import device_sizes
 
 MAGIC = b"QEVM"
@@ -40,7 +39,6 @@ FOOTER_SIZE = 5
 
 _HEADER_SIZE = 8
 _PACKAGED = 7  # the command that has a stream of its own behind it
-_CHUNK = 1 << 16
 #: Of a description that is read: it takes many times as much in memory.
 _DESCRIPTION_MAX = 2 << 20
 #: Sections of a stream; QEMU makes about 20 a second.
@@ -81,49 +79,6 @@ class Sections:
     page_size: int | None
     footers: bool
     rest: int | None
-
-
-class CutOff(Exception):
-    """The stream ends within what was asked for."""
-
-
-class StreamBytes:
-    """The bytes of a stream, read where they are asked for."""
-
-    def __init__(self, file: ImageFile) -> None:
-        self._file = file
-        self.path = file.path
-        self.size = file.size or 0
-        self._start, self._chunk = 0, b""
-
-    def at(self, offset: int, size: int) -> bytes:
-        """Raises CutOff."""
-        if offset + size > self.size:
-            raise CutOff
-        if not self._start <= offset <= self._start + len(self._chunk) - size:
-            self._start = offset
-            self._chunk = self._file.read_at(offset, max(size, _CHUNK))
-        start = offset - self._start
-        data = self._chunk[start : start + size]
-        if len(data) < size:
-            raise CutOff
-        return data
-
-    def number(self, offset: int, size: int) -> int:
-        return int.from_bytes(self.at(offset, size), "big")
-
-    def find(self, pattern: bytes, offset: int) -> int:
-        """Where ``pattern`` comes next.  Raises CutOff."""
-        while offset + len(pattern) <= self.size:
-            piece = self.at(offset, min(_CHUNK, self.size - offset))
-            found = piece.find(pattern)
-            if found >= 0:
-                return offset + found
-            offset += max(len(piece) - len(pattern) + 1, 1)
-        raise CutOff
-
-    def error(self, what: str, offset: int) -> ImageError:
-        return ImageError(f"{self.path}: {what}, at byte {offset}")
 
 
 #: Called with a RAM section and where its body starts; where the body ends.
