@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from migcomp import _core
 from migcomp.codecs import Codec
 from migcomp.errors import ImageError, PageError, WorkerError
-from migcomp.images.file import ImageFile, no_room_for_copy
+from migcomp.images.file import ImageFile, became_shorter, no_room_for_copy
 from migcomp.images.image import Image, Run
 from migcomp.images.mapped import MappedImage
 from migcomp.images.raw import RawImage, spool
@@ -85,7 +85,7 @@ def write_pages(image: Image, request: _core.PageRequest, fd: int, offset: int) 
     except OSError as error:
         if error.errno != errno.EFAULT:
             raise
-        raise ImageError(f"{image.path} became shorter while it was read") from error
+        raise became_shorter(image.path) from error
 
 
 def decode(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -13,6 +14,9 @@ STANDARD_INPUT = "-"
 
 #: What formats are recognised by; no more than the smallest page.
 HEAD_SIZE = 4096
+
+#: How lseek says that a file cannot tell where its holes are.
+_TELLS_NO_HOLES = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class ImageFile:
@@ -60,6 +64,34 @@ class ImageFile:
         except OSError as error:
             raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
 
+    def data_after(self, position: int, end: int) -> tuple[int, int]:
+        """From where to where the next data lies, holes being before and behind it.
+
+        Both are ``end`` when all from ``position`` on is a hole.  What tells no
+        holes is all data.  Raises ImageError.
+        """
+        try:
+            start = min(os.lseek(self.fd, position, os.SEEK_DATA), end)
+            if start == end:
+                return end, end
+            return start, min(os.lseek(self.fd, start, os.SEEK_HOLE), end)
+        except OSError as error:
+            if error.errno in _TELLS_NO_HOLES:
+                return position, end
+            if error.errno != errno.ENXIO:
+                raise ImageError(
+                    f"{self.path} cannot be read: {error.strerror}"
+                ) from error
+        # Nothing but a hole, or no file any more.
+        self.check_size(end)
+        return end, end
+
+    def check_size(self, size: int) -> None:
+        """Raises ImageError if a file has become shorter than ``size`` bytes."""
+        status = os.fstat(self.fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size < size:
+            raise became_shorter(self.path)
+
     def spool(self, round_up: int = 1) -> ImageFile:
         """A copy in an unnamed temporary file, for what is read more than once.
 
@@ -99,6 +131,11 @@ def open_file(path: str) -> ImageFile:
         if path != STANDARD_INPUT:
             os.close(fd)
         raise
+
+
+def became_shorter(path: str) -> ImageError:
+    """What to raise when a file lacks bytes that it had."""
+    return ImageError(f"{path} became shorter while it was read")
 
 
 def no_room_for_copy(path: str, error: OSError) -> ImageError:

@@ -6,8 +6,6 @@ A file is mapped, and its holes are not read; a pipe is read once.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -15,7 +13,7 @@ from typing import Self
 
 from migcomp import _core
 from migcomp.errors import ImageError
-from migcomp.images.file import ImageFile
+from migcomp.images.file import ImageFile, became_shorter
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
@@ -72,30 +70,22 @@ class RawImage:
         end = start + length
         position = start
         while position < end:
-            found = self._seek(position, end, os.SEEK_DATA)
-            # A page is a hole only if all of it is one.
-            data = found - found % self.page_size if found < end else end
+            data, hole = self._file.data_after(position, end)
+            if data < end:
+                # A page is a hole only if all of it is one.
+                data -= data % self.page_size
             if data > position:
                 yield self._run(position, data, hole=True)
-            hole = self._seek(found, end, os.SEEK_HOLE)
             hole = min(pages_in(hole, self.page_size) * self.page_size, end)
             if hole > data:
                 yield self._run(max(data, position), hole, hole=False)
             position = hole
+        # What was cut off meanwhile looks like a hole.
+        self._file.check_size(end)
 
     def _run(self, start: int, end: int, *, hole: bool) -> Run:
         size = self.page_size
         return Run(start // size, pages_in(end - start, size), hole)
-
-    def _seek(self, position: int, end: int, whence: int) -> int:
-        if position >= end:
-            return end
-        try:
-            return min(os.lseek(self.fd, position, whence), end)
-        except OSError:
-            # No data behind position; or a device, which has no holes.
-            is_device = not stat.S_ISREG(os.fstat(self.fd).st_mode)
-            return position if is_device and whence == os.SEEK_DATA else end
 
     def spool_file(self) -> ImageFile:
         """All that can be read, filled up to whole pages."""
@@ -103,7 +93,11 @@ class RawImage:
 
     def read(self, first_page: int, pages: int) -> bytes:
         size = self.page_size
-        data = self._file.read_at(first_page * size, pages * size)
+        offset = first_page * size
+        data = self._file.read_at(offset, pages * size)
+        length = sum(block.length for block in self.blocks)
+        if len(data) < min(pages * size, length - offset):
+            raise became_shorter(self.path)
         return data + bytes(-len(data) % size)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -22,6 +23,7 @@ from migcomp.images import file
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH
 from migcomp.images.open import open_image as open_any
 from migcomp.images.raw import RawImage, spool
+from migcomp.pipeline import Choice, compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file
 
@@ -98,6 +100,52 @@ def test_holes_of_a_spooled_image_with_an_odd_end(tail: int) -> None:
         assert copy.page_map is not None
         assert copy.blocks == image.blocks
         assert [page for page, _ in pages_of(copy, 0)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_sparse_file_that_shrinks_is_no_hole(tmp_path: Path, dedup: bool) -> None:
+    path = tmp_path / "image"
+    sparse_at = str(path)
+    path.touch()
+    sparse(sparse_at, 64 * PAGE, {0, 1})
+    with open_image(sparse_at) as image:
+        os.truncate(path, 8 * PAGE)
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            list(image.runs(0))
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            compress(image, None, Choice(dedup=dedup))
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            image.read(4, 8)
+        assert image.read(0, 1) == b"d" * PAGE
+
+
+def seek_fails(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(fd: int, position: int, whence: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "lseek", fail)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_what_tells_no_holes_is_all_data(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with memory_file() as path:
+        sparse(path, 9 * PAGE, {3})
+        with open_image(path) as image:
+            seek_fails(monkeypatch, number)
+            assert pages_of(image, 0) == [(page, False) for page in range(9)]
+
+
+def test_a_file_that_cannot_be_read_is_no_hole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with memory_file() as path:
+        sparse(path, 9 * PAGE, {3})
+        with open_image(path) as image:
+            seek_fails(monkeypatch, errno.EIO)
+            with pytest.raises(ImageError, match=r"cannot be read: Input/output error"):
+                list(image.runs(0))
 
 
 # --- What is no image -----------------------------------------------------------------
@@ -234,8 +282,6 @@ def test_a_pipe_has_no_length() -> None:
 def test_pipes_that_bring_something_else(
     size: int, pad: bool, layout: tuple[int, ...], sentence: str, dedup: bool
 ) -> None:
-    from migcomp.pipeline import Choice, compress
-
     path = piped(b"\1" * size)
     blocks = [Block("ram", length, 0) for length in layout]
     with (
