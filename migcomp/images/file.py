@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import stat
+from collections.abc import Callable
 
 from migcomp.errors import ImageError
 
@@ -17,6 +18,13 @@ HEAD_SIZE = 4096
 
 #: How lseek says that a file cannot tell where its holes are.
 _TELLS_NO_HOLES = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+#: Told, now and then, how much was copied to a temporary file: bytes or pages.
+Copied = Callable[[int], None]
+
+
+def unwatched(_amount: int) -> None:
+    """For copies that nobody waits for."""
 
 
 class ImageFile:
@@ -92,18 +100,19 @@ class ImageFile:
         if stat.S_ISREG(status.st_mode) and status.st_size < size:
             raise became_shorter(self.path)
 
-    def spool(self, round_up: int = 1) -> ImageFile:
+    def spool(self, round_up: int = 1, copied: Copied = unwatched) -> ImageFile:
         """A copy in an unnamed temporary file, for what is read more than once.
 
         Zeros fill it up to a multiple of ``round_up`` bytes; the copy's ``size``
-        is that of what was read.  Raises ImageError.
+        is that of what was read.  ``copied`` is told how many bytes were, now and
+        then.  Raises ImageError.
         """
         import tempfile
 
         with tempfile.TemporaryFile(buffering=0) as copy:
             try:
                 _write(copy.fileno(), self.taken)
-                size = len(self.taken) + _copy(self.fd, copy.fileno())
+                size = _copy(self.fd, copy.fileno(), len(self.taken), copied)
                 copy.truncate(-(-size // round_up) * round_up)
             except OSError as error:
                 raise no_room_for_copy(self.path, error) from error
@@ -177,13 +186,14 @@ def _read(fd: int, size: int) -> bytes:
     return data
 
 
-def _copy(source: int, target: int) -> int:
-    """Copies what can be read; its bytes."""
-    copied = 0
+def _copy(source: int, target: int, before: int, copied: Copied) -> int:
+    """Copies what can be read; its bytes and those ``before`` them."""
+    size = before
     while chunk := os.read(source, 1 << 20):
-        copied += len(chunk)
+        size += len(chunk)
         _write(target, chunk)
-    return copied
+        copied(size)
+    return size
 
 
 def _write(fd: int, data: bytes) -> None:

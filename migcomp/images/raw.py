@@ -13,7 +13,7 @@ from typing import Self
 
 from migcomp import _core
 from migcomp.errors import ImageError
-from migcomp.images.file import ImageFile, became_shorter
+from migcomp.images.file import Copied, ImageFile, became_shorter, unwatched
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
@@ -87,9 +87,10 @@ class RawImage:
         size = self.page_size
         return Run(start // size, pages_in(end - start, size), hole)
 
-    def spool_file(self) -> ImageFile:
-        """All that can be read, filled up to whole pages."""
-        return self._file.spool(round_up=self.page_size)
+    def spool_file(self, copied: Copied) -> ImageFile:
+        """All that can be read, filled up to whole pages; ``copied`` gets pages."""
+        size = self.page_size
+        return self._file.spool(size, lambda length: copied(length // size))
 
     def read(self, first_page: int, pages: int) -> bytes:
         size = self.page_size
@@ -149,12 +150,13 @@ def open_raw(
     return RawImage(file, blocks, page_size=page_size, pad=pad, mapped=mapped)
 
 
-def spool(image: RawImage) -> RawImage:
+def spool(image: RawImage, copied: Copied = unwatched) -> RawImage:
     """The image in an unnamed temporary file, for what needs earlier pages.
 
-    Takes as much space in ``$TMPDIR`` as the image.  Raises ImageError.
+    Takes as much space in ``$TMPDIR`` as the image.  ``copied`` is told
+    how many pages were.  Raises ImageError.
     """
-    copy = image.spool_file()
+    copy = image.spool_file(copied)
     try:
         size = copy.size or 0
         check_length(image, size)

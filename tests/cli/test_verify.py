@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cli.conftest import command, program, sentence
+import pytest
+
+from tests.cli.conftest import (
+    COMMAND,
+    PAGE,
+    command,
+    environment,
+    image_bytes,
+    program,
+    sentence,
+)
 
 
 def test_a_sound_stream(make_stream: Callable[..., Path]) -> None:
@@ -54,6 +65,48 @@ def test_standard_input(stream: Path, image: Path) -> None:
     assert done.code == 0
     assert done.json["operation"] == "verify"
     assert done.json["stream"]["path"] == "-"
+
+
+@pytest.mark.parametrize("options", [[], ["--dedup"], ["-g", "stream"]])
+def test_an_image_from_a_pipe(
+    make_stream: Callable[..., Path], image: Path, options: list[str]
+) -> None:
+    made, content = make_stream(*options), image.read_bytes()
+    done = program("verify", made, "-", stdin=content)
+    assert done.code == 0
+    assert done.text.splitlines()[0].endswith(", equal")
+    for other in (content[:-PAGE], content + bytes(PAGE), content[:-1] + b"x"):
+        done = program("verify", made, "-", stdin=other)
+        assert done.code == 8
+        assert sentence(done).startswith("standard input differs from ") or (
+            f" and standard input has {len(other)}" in sentence(done)
+        )
+
+
+def test_an_image_from_a_pipe_that_ends_within_a_page(tmp_path: Path) -> None:
+    content = image_bytes(5) + b"end"
+    made = tmp_path / "odd.migc"
+    done = program("run", "-", "--pad", "-o", made, "-q", stdin=content)
+    assert done.code == 0
+    assert program("verify", made, "-", stdin=content).code == 0
+
+
+def test_an_image_on_standard_input_that_was_partly_read(
+    tmp_path: Path, image: Path
+) -> None:
+    made, longer = tmp_path / "rest.migc", tmp_path / "longer"
+    longer.write_bytes(b"header" + image.read_bytes())
+    assert command("run", image, "-o", made, "-q").code == 0
+    with longer.open("rb", buffering=0) as file:
+        file.seek(6)
+        done = subprocess.run(
+            [*COMMAND, "verify", made, "-", "-q"],
+            stdin=file,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_only_one_of_both_can_be_standard_input() -> None:
