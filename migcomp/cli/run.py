@@ -9,11 +9,12 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
+    FILE,
     Count,
     CpuList,
     Name,
     PageSize,
-    RamBlock,
+    block_option,
     diff_option,
     force_option,
     format_option,
@@ -41,12 +42,12 @@ def _max_channels() -> int:
 
 
 @click.command(short_help="Compress a memory image and report.")
-@click.argument("image", type=click.Path())
+@click.argument("image", type=FILE)
 @click.option(
     "-o",
     "--output",
     metavar="STREAM",
-    type=click.Path(),
+    type=FILE,
     help="Keep the stream there; - is standard output.  Without it the stream is "
     "produced and counted, but not kept.",
 )
@@ -118,15 +119,7 @@ def _max_channels() -> int:
     show_default=True,
     help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
 )
-@click.option(
-    "--block",
-    "layout",
-    type=RamBlock(),
-    multiple=True,
-    metavar="NAME:ADDRESS:SIZE",
-    help="A RAM block and its guest address; repeat it for each of the blocks that "
-    "lie back to back in a raw image.  [default: one block at 0]",
-)
+@block_option
 @diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import click
 
 from migcomp.cli.files import STANDARD, check_output, writing
-from migcomp.cli.options import Name, Size, color_option, force_option
+from migcomp.cli.options import FILE, Name, PageSize, Size, color_option, force_option
 from migcomp.cli.progress import Progress, progress
 
 
@@ -38,7 +38,7 @@ def _profiles() -> Sequence[str]:
 )
 @click.option(
     "--page-size",
-    type=Size(),
+    type=PageSize(),
     default="4096",
     show_default=True,
     help="Size of the guest's pages.",
@@ -55,7 +55,7 @@ def _profiles() -> Sequence[str]:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(),
+    type=FILE,
     required=True,
     help="The raw image to write; - is standard output.",
 )

@@ -9,6 +9,7 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input
 from migcomp.cli.options import (
+    FILE,
     format_option,
     handler_option,
     report_options,
@@ -19,8 +20,8 @@ from migcomp.cli.summary import Summary, tell
 
 
 @click.command(short_help="Test a stream, and compare it with an image.")
-@click.argument("stream", type=click.Path())
-@click.argument("image", type=click.Path(), required=False)
+@click.argument("stream", type=FILE)
+@click.argument("image", type=FILE, required=False)
 @threads_option
 @handler_option
 @format_option

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
 from migcomp import _core
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, LayoutError
 from migcomp.images.file import Copied, ImageFile, became_shorter, unwatched
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
@@ -140,7 +141,7 @@ def open_raw(
     blocks = blocks or (Block(DEFAULT_BLOCK_NAME, size, 0),)
     laid_out = sum(block.length for block in blocks)
     if laid_out != size:
-        raise ImageError(
+        raise LayoutError(
             f"{path} has {size} bytes, but its blocks take {laid_out}; correct --block"
         )
     if size % page_size and not pad:
@@ -187,9 +188,14 @@ def check_length(image: Image, size: int) -> None:
         raise ImageError(f"{image.path} is empty")
     expected = sum(block.length for block in image.blocks)
     if image.pages is not None and size != expected:
+        if image.taken:  # a pipe, of whose length nobody knew but who laid it out
+            raise LayoutError(
+                f"{image.path} does not have the {expected} bytes that its blocks "
+                "take; correct --block"
+            )
         raise ImageError(
-            f"{image.path} does not have the {expected} bytes that its blocks "
-            "take; correct --block, or do not change it meanwhile"
+            f"{image.path} no longer has its {expected} bytes; do not change it "
+            "while it is read"
         )
     if size % image.page_size and not image.pad:
         raise ImageError(not_whole(image.path, size, image.page_size))
@@ -204,11 +210,29 @@ def not_whole(path: str, size: int, page_size: int) -> str:
 
 
 def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
-    if len({block.name for block in layout}) < len(layout):
-        raise ImageError("two blocks have the same name; correct --block")
+    names = [block.name for block in layout]
     for block in layout:
+        name, end = block.name, block.guest_address + block.length
+        if names.count(name) > 1:
+            raise LayoutError(f"two blocks have the name {name}; correct --block")
         if block.length <= 0 or block.length % page_size:
-            raise ImageError(
-                f"block {block.name} has {block.length} bytes, which is no positive "
+            raise LayoutError(
+                f"block {name} has {block.length} bytes, which is no positive "
                 f"multiple of the page size {page_size}; correct --block"
+            )
+        if block.guest_address % page_size:
+            raise LayoutError(
+                f"block {name} starts at {block.guest_address:#x}, where no page of "
+                f"{page_size} bytes begins; correct --block"
+            )
+        if end > 1 << 64:
+            raise LayoutError(
+                f"block {name} ends at {end:#x}, beyond all addresses; correct --block"
+            )
+    by_address = sorted(layout, key=lambda block: block.guest_address)
+    for one, other in pairwise(by_address):
+        if one.guest_address + one.length > other.guest_address:
+            raise LayoutError(
+                f"blocks {one.name} and {other.name} overlap at guest address "
+                f"{other.guest_address:#x}; correct --block"
             )

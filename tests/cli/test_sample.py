@@ -76,9 +76,10 @@ def test_an_existing_image_needs_force(tmp_path: Path) -> None:
         (["--size", "1MiB"], "Missing option '-o'"),
         (["-o", "x"], "Missing option '--size'"),
         (["--size", "5000", "-o", "x"], "multiple of its page size"),
-        (["--size", "1MiB", "-o", "x", "--page-size", "3000"], "power of two"),
+        (["--size", "1MiB", "-o", "x", "--page-size", "3000"], "is none of 4096, 8192"),
         (["--size", "1MiB", "-o", "x", "--profile", "huge"], "is not one of idle"),
         (["--size", "1MiB", "-o", "-", "--rounds", "1"], "makes several files"),
+        (["--size", "9" * 400, "-o", "x"], "is more than 16 EiB"),
         (["--size", "1MiB", "-o", "x", "--rounds", "-1"], "not in the range"),
     ],
 )

@@ -280,7 +280,7 @@ def test_an_image_that_shrinks_before_its_pages_are_compared() -> None:
 def test_an_image_that_grows() -> None:
     with memory_file(DATA[:-100]) as path, open_image(path, pad=True) as image:
         os.truncate(path, len(DATA) + PAGE)
-        with pytest.raises(ImageError, match="or do not change it meanwhile"):
+        with pytest.raises(ImageError, match="do not change it while it is read"):
             compress(image, None, Choice())
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, LayoutError
 from migcomp.images import file
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH
 from migcomp.images.open import open_image as open_any
@@ -67,7 +67,9 @@ def test_a_page_is_a_hole_only_if_all_of_it_is(
     size = pages * page_size
     data = {block for block in data if block * FS_BLOCK < size}
     bounds = sorted({0, pages, *(cut for cut in cuts if cut < pages)})
-    layout = [Block(f"b{a}", (b - a) * page_size, 0) for a, b in pairwise(bounds)]
+    layout = [
+        Block(f"b{a}", (b - a) * page_size, a * page_size) for a, b in pairwise(bounds)
+    ]
     with memory_file() as path:
         sparse(path, size, data)
         with open_image(path, page_size=page_size, layout=layout) as image:
@@ -196,21 +198,39 @@ def test_no_permission(tmp_path: Path) -> None:
     ],
 )
 def test_blocks_that_do_not_fit(lengths: tuple[int, ...], sentence: str) -> None:
-    layout = [Block(f"b{i}", length, 0) for i, length in enumerate(lengths)]
+    layout = [Block(f"b{i}", length, i << 20) for i, length in enumerate(lengths)]
+    refuse_layout(layout, sentence)
+
+
+def refuse_layout(layout: list[Block], sentence: str, page_size: int = PAGE) -> None:
     with (
-        memory_file(bytes(3 * PAGE)) as path,
-        pytest.raises(ImageError, match=sentence),
+        memory_file(bytes(3 * 16 * PAGE)) as path,
+        pytest.raises(LayoutError, match=sentence),
     ):
-        open_image(path, layout=layout)
+        open_image(path, layout=layout, page_size=page_size)
 
 
 def test_blocks_of_one_name() -> None:
-    layout = [Block("ram", PAGE, 0)] * 2
-    with (
-        memory_file(bytes(2 * PAGE)) as path,
-        pytest.raises(ImageError, match="the same name"),
-    ):
-        open_image(path, layout=layout)
+    layout = [Block("ram", PAGE, 0), Block("rom", PAGE, PAGE), Block("ram", PAGE, 0)]
+    refuse_layout(layout, "two blocks have the name ram; correct --block")
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (Block("b", PAGE, 7 * PAGE), "blocks a and b overlap at guest address 0x7000"),
+        (Block("b", 3 * PAGE, 2 * PAGE), "blocks b and a overlap at .* 0x4000"),
+        (Block("b", PAGE, 5), "b starts at 0x5, where no page of 4096 bytes begins"),
+        (Block("b", 2 * PAGE, (1 << 64) - PAGE), "ends at 0x10000000000001000, beyond"),
+    ],
+)
+def test_blocks_where_none_can_be(second: Block, sentence: str) -> None:
+    refuse_layout([Block("a", 4 * PAGE, 4 * PAGE), second], sentence)
+
+
+def test_a_block_begins_a_page_of_the_guests_size() -> None:
+    layout = [Block("a", 16 * PAGE, 0), Block("b", 16 * PAGE, 17 * PAGE)]
+    refuse_layout(layout, "where no page of 65536 bytes begins", 16 * PAGE)
 
 
 # --- Files that cannot be mapped ---------------------------------------------------
