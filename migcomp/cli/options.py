@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from migcomp.results import Block
@@ -288,9 +289,27 @@ def threads_option(function: _Function) -> _Function:
     )(function)
 
 
+def given(name: str) -> bool:
+    """Whether the parameter was on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def _check_handler(
+    _context: click.Context, _parameter: click.Parameter, handler: str
+) -> str:
+    module, colon, factory = handler.partition(":")
+    if handler and not (module and colon and factory):
+        raise click.BadParameter(
+            f"{quoted(handler)} is not of the form package.module:factory"
+        )
+    return handler
+
+
 def handler_option(function: _Function) -> _Function:
     return click.option(
         "--handler",
+        callback=_check_handler,
         default="",
         metavar="MODULE:FACTORY",
         help="Use a codec in Python: package.module:factory.",

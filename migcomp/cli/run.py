@@ -18,6 +18,7 @@ from migcomp.cli.options import (
     diff_option,
     force_option,
     format_option,
+    given,
     handler_option,
     max_requests,
     report_options,
@@ -161,6 +162,12 @@ def command(
     from migcomp.outputs import OutputFile
     from migcomp.pipeline import Choice, compress
 
+    if handler and given("codec"):
+        raise click.UsageError("--handler takes the place of --codec; give one of them")
+    if given("channels") and grouping != "stream":
+        raise click.UsageError(
+            "--channels has a meaning with --grouping stream only; leave it out"
+        )
     check_input(image)
     check_distinct(image, output)
     library = open_codec(codec, level=level, grouping=grouping, handler=handler)

@@ -48,6 +48,8 @@ def command(
 
     if stream == image == STANDARD:
         raise click.UsageError("only one of STREAM and IMAGE can be standard input")
+    if image is None and image_format is not None:
+        raise click.UsageError("--format is that of IMAGE, which is missing")
     check_input(stream)
     if image is not None:
         check_input(image)

@@ -86,4 +86,4 @@ def test_an_existing_image_needs_force(tmp_path: Path) -> None:
 def test_wrong_options(options: list[str], words: str) -> None:
     done = command("sample", *options)
     assert done.code == 2
-    assert words in " ".join(done.errors.split())
+    assert words in sentence(done)

@@ -112,7 +112,13 @@ def test_an_image_on_standard_input_that_was_partly_read(
 def test_only_one_of_both_can_be_standard_input() -> None:
     done = command("verify", "-", "-")
     assert done.code == 2
-    assert "only one of STREAM and IMAGE" in done.errors
+    assert "only one of STREAM and IMAGE" in sentence(done)
+
+
+def test_the_format_of_no_image(stream: Path) -> None:
+    done = command("verify", stream, "--format", "raw")
+    assert done.code == 2
+    assert "--format is that of IMAGE" in sentence(done)
 
 
 def test_a_missing_image(stream: Path, tmp_path: Path) -> None:
