@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +18,12 @@ from migcomp.cli.options import (
     threads_option,
 )
 from migcomp.cli.progress import progress
-from migcomp.cli.summary import Summary, tell
+from migcomp.cli.summary import Summary, print_json, tell
+from migcomp.errors import MigcompError, Mismatch, StreamError
+
+if TYPE_CHECKING:
+    from migcomp.images.image import Image
+    from migcomp.stream.reader import StreamReader
 
 
 @click.command(short_help="Test a stream, and compare it with an image.")
@@ -75,7 +82,41 @@ def command(
                 color=color,
             )
         )
-        result = verify(
-            reader, source, threads=threads, handler=handler, progress=watch
+        try:
+            if source is not None:
+                _check_length(reader, source)
+            result = verify(
+                reader, source, threads=threads, handler=handler, progress=watch
+            )
+        except (Mismatch, StreamError) as error:
+            if as_json:
+                print_json(_refusal(error, stream, image))
+            raise
+    verdict = "sound" if image is None else "equal"
+    Summary(as_json, quiet, color).show(result, verdict=verdict)
+
+
+def _check_length(reader: StreamReader, source: Image) -> None:
+    """Raises Mismatch before any work where both lengths are known to differ."""
+    if reader.header.pages is None or source.pages is None:
+        return
+    expected = sum(block.length for block in reader.header.blocks)
+    actual = sum(block.length for block in source.blocks)
+    if actual != expected:
+        raise Mismatch(
+            f"{reader.path} is of an image of {expected} bytes, and {source.path} "
+            f"has {actual}"
         )
-    Summary(as_json, quiet, color).show(result)
+
+
+def _refusal(
+    error: MigcompError, stream: str, image: str | None
+) -> Mapping[str, object]:
+    return {
+        "schema": "migcomp.verify/1",
+        "operation": "verify",
+        "stream": {"path": stream},
+        "image": {"path": image or ""},
+        "verdict": "different" if isinstance(error, Mismatch) else "damaged",
+        "reason": str(error),
+    }

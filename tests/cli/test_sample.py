@@ -60,6 +60,19 @@ def test_rounds_of_dirty_pages(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_device_has_no_holes() -> None:
+    assert command("sample", "--size", "1MiB", "-o", "/dev/null").code == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--rounds", "9" * 18]])
+def test_more_than_the_disk_holds(tmp_path: Path, more: list[str]) -> None:
+    path = tmp_path / "guest.raw"
+    done = command("sample", "--size", "8388608TiB", "-o", path, *more)
+    assert done.code == 7
+    assert sentence(done).startswith(f"{path} would take about 4.14 EiB, and ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_image_needs_force(tmp_path: Path) -> None:
     path = tmp_path / "guest.raw"
     path.write_text("precious")

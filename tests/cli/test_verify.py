@@ -48,7 +48,47 @@ def test_a_longer_image(stream: Path, image: Path) -> None:
         file.write(bytes(4096))
     done = command("verify", stream, image)
     assert done.code == 8
-    sentence(done)
+    size = len(image_bytes())
+    assert sentence(done) == (
+        f"{stream} is of an image of {size} bytes, and {image} has {size + PAGE}"
+    )
+
+
+def test_what_is_no_image_of_it_at_all(stream: Path, tmp_path: Path) -> None:
+    """The first page differs as well, which is not the point."""
+    other = tmp_path / "x"
+    other.write_text("a note")
+    done = command("verify", stream, other)
+    assert done.code == 8
+    assert sentence(done).endswith(f" bytes, and {other} has 6")
+
+
+def test_the_verdict_for_programs(stream: Path, image: Path) -> None:
+    assert command("verify", stream, "--json").json["verdict"] == "sound"
+    assert command("verify", stream, image, "--json").json["verdict"] == "equal"
+    content = image.read_bytes()
+    image.write_bytes(content[:-1] + b"?")
+    done = command("verify", stream, image, "--json")
+    assert done.code == 8
+    reason = f"{image} differs from {stream} in page 299"
+    assert done.json == {
+        "schema": "migcomp.verify/1",
+        "operation": "verify",
+        "stream": {"path": str(stream)},
+        "image": {"path": str(image)},
+        "verdict": "different",
+        "reason": reason,
+    }
+    assert done.errors == f"migcomp: {reason}\n"
+    image.write_bytes(content[PAGE:])
+    done = command("verify", stream, image, "--json")
+    assert (done.code, done.json["verdict"]) == (8, "different")
+    damaged = bytearray(stream.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    stream.write_bytes(damaged)
+    done = command("verify", stream, "--json")
+    assert (done.code, done.json["verdict"]) == (4, "damaged")
+    assert done.json["image"] == {"path": ""}
 
 
 def test_every_flipped_byte_is_found(stream: Path) -> None:

@@ -101,10 +101,12 @@ def a_result() -> RunResult:
 
 
 def text_of(result: RunResult, width: int = 80) -> str:
-    """The report as on paper, blanks at the ends of lines cut off."""
+    """The report without colours; no line of it ends with a blank."""
     file = io.StringIO()
     render(result, Console(file=file, width=width, color_system=None))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    lines = file.getvalue().splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    return "\n".join(lines)
 
 
 ROW = "··-=░▒▓█"
@@ -202,6 +204,12 @@ def test_pages_that_a_salvage_did_not_find() -> None:
     ("operation", "image", "stream", "headline"),
     [
         ("run", "a/b.raw", "", "b.raw: 128 MiB compressed to 31.5 MiB in 296 ms, not"),
+        (
+            "run",
+            "b.raw",
+            "/dev/null",
+            "b.raw to /dev/null: 128 MiB compressed to 31.5 M",
+        ),
         ("run", "-", "-", "stdin to stdout: 128 MiB compressed to 31.5 MiB in 296 ms"),
         ("restore", "b.raw", "s.migc", "s.migc to b.raw: 31.5 MiB restored to 128 MiB"),
         (
