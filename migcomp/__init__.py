@@ -13,6 +13,7 @@ The library's rooms are its modules; the usual way in::
 
 from __future__ import annotations
 
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadedWorkqueue", "__version__"]
 __version__ = "0.1.0"
+
+
+def _check_core() -> None:
+    """Raises ImportError where the core's sources are all there is of it."""
+    core = PathFinder.find_spec(f"{__name__}._core", __path__)
+    if core is None or core.origin is None:
+        raise ImportError(
+            "this is migcomp's source folder without its compiled core: run migcomp "
+            "outside of it, or install it with pip install -e .",
+            name=__name__,
+            path=__path__[0],
+        )
+
+
+_check_core()
 
 
 def __getattr__(name: str) -> object:

@@ -3,18 +3,31 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import os
 
-from migcomp.cli.main import commands
-from migcomp.cli.signals import end_on_signals
-from migcomp.cli.standard import prepare_standard_streams
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Runs the command line; ends the process with the exit code."""
-    prepare_standard_streams()
-    end_on_signals()
-    commands.main(prog_name="migcomp")
+    try:
+        # The imports take longest of all that is done for --help.
+        from migcomp.cli.main import commands
+        from migcomp.cli.signals import end_on_signals
+        from migcomp.cli.standard import prepare_standard_streams
+
+        prepare_standard_streams()
+        end_on_signals()
+        commands.main(prog_name="migcomp")
+    except KeyboardInterrupt:
+        from contextlib import suppress
+
+        # Losing standard error must not change the exit code.
+        with suppress(OSError):
+            os.write(2, b"migcomp: interrupted\n")
+        raise SystemExit(130) from None
     raise SystemExit(0)
 
 

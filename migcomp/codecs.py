@@ -219,8 +219,11 @@ def _at_level(library: _core.Library, level: int | None) -> Codec:
 def _check_level(codec: str, level: int, least: int, most: int) -> None:
     if least <= level <= most:
         return
-    levels = f"levels {least} to {most}" if least < most else f"only level {least}"
-    raise CodecUnavailable(f"{codec} has {levels}, not {level}")
+    if least == most:
+        raise CodecUnavailable(
+            f"{codec} has only level {least}, not {level}; leave the level out"
+        )
+    raise CodecUnavailable(f"{codec} has levels {least} to {most}, not {level}")
 
 
 def _fallback(name: str, level: int | None, grouping: str) -> Codec:

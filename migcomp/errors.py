@@ -20,6 +20,12 @@ class ImageError(MigcompError):
     exit_code = 3
 
 
+class LayoutError(ImageError):
+    """RAM blocks, as given, cannot be those of the image."""
+
+    exit_code = 2
+
+
 class StreamError(MigcompError):
     """A stream is not one of ours, is damaged, or is cut off."""
 

@@ -91,8 +91,17 @@ class TimeHistogram:
         return 0
 
     def summary(self) -> RequestTimes:
-        at = self.percentile
-        return RequestTimes(at(0.5), at(0.9), at(0.99), at(0.999), self._most)
+        return RequestTimes(
+            self.percentile(0.5),
+            self._all_but(10),
+            self._all_but(100),
+            self._all_but(1000),
+            self._most,
+        )
+
+    def _all_but(self, one_of: int) -> int | None:
+        """What all but one of ``one_of`` times stay below; None of fewer times."""
+        return self.percentile(1 - 1 / one_of) if self._count >= one_of else None
 
 
 def machine() -> Machine:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 STANDARD_OUTPUT = "-"
+
+#: How link says that a file system knows no hard links: EPERM on Linux, though
+#: those in user space give others.
+_TELLS_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def write_all(file: BinaryIO | FileIO, data: Buffer) -> None:
@@ -105,11 +110,28 @@ class OutputFile(FileIO):
             os.link(temporary, self.path)
         except FileExistsError:
             raise OutputError(_exists(self.path)) from None
-        except OSError:
-            # A file system without hard links.
-            temporary.rename(self.path)
+        except OSError as error:
+            if error.errno not in _TELLS_NO_LINKS:
+                raise
+            _rename_to_new(temporary, self.path)
             return
         temporary.unlink()
+
+
+def _rename_to_new(temporary: Path, path: str) -> None:
+    """Where there are no links: takes the name if it is free, then the rename.
+
+    Raises OutputError for a name that is not, and OSError.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+    except FileExistsError:
+        raise OutputError(_exists(path)) from None
+    try:
+        temporary.rename(path)
+    except BaseException:
+        Path(path).unlink()
+        raise
 
 
 def _exists(path: str) -> str:

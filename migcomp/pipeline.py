@@ -20,20 +20,20 @@ from migcomp.choice import Choice as Choice
 from migcomp.codecs import GROUPINGS, Codec, open_codec
 from migcomp.errors import MigcompError, PageError, WorkerError
 from migcomp.images.decode import page_error, readable_again
+from migcomp.images.file import Copied, unwatched
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
 from migcomp.stream.layout import StreamHeader
 from migcomp.stream.writer import StreamWriter
-from migcomp.workqueue import (
-    ThreadedWorkqueue,
-)
+from migcomp.workqueue import ThreadedWorkqueue
 
 if TYPE_CHECKING:
     from migcomp._core import PageRequest, QueueStats
 
-#: (pages done, stream bytes so far); called often.
+#: (pages done, stream bytes so far); called often.  There is no byte in the stream
+#: while the pages are copied to a temporary file.
 Progress = Callable[[int, int], None]
 
 _WHOLE, _CLASSIFY, _COMPRESS = range(3)
@@ -82,12 +82,17 @@ def compress(
         handler=choice.handler,
     )
     settings = choice.settings(codec, image.page_size)
+    clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         if settings.dedup:
-            again = readable_again(image)
+            again = readable_again(image, _copied(progress))
             image = again if again is image else stack.enter_context(again)
         run = _Run(image, sink, codec, settings, progress)
-        return run.result(choice.cpus, stream_name)
+        return run.result(choice.cpus, stream_name, clocks)
+
+
+def _copied(progress: Progress | None) -> Copied:
+    return unwatched if progress is None else lambda pages: progress(pages, 0)
 
 
 class _Run:
@@ -124,10 +129,13 @@ class _Run:
         self._times = TimeHistogram()
         self._pending: deque[_Piece | _Zeros] = deque()
         self._read_bytes = 0
+        self._busy = 0  # requests of which none was free at first
 
-    def result(self, cpus: tuple[int, ...], stream_name: str) -> RunResult:
+    def result(
+        self, cpus: tuple[int, ...], stream_name: str, clocks: tuple[float, float]
+    ) -> RunResult:
+        """``clocks``: wall and CPU time when the work began."""
         settings = self._settings
-        wall, cpu = time.perf_counter(), time.thread_time()
         handler = _core.compressor(
             self._codec.library,
             level=settings.level,
@@ -150,7 +158,7 @@ class _Run:
         except PageError as error:
             raise self._worker_error(error) from error.__cause__
         self._writer.finish(blocks)
-        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        wall, cpu = time.perf_counter() - clocks[0], time.thread_time() - clocks[1]
         writer = self._writer
         return RunResult(
             operation="run",
@@ -168,7 +176,7 @@ class _Run:
             wall_seconds=wall,
             submitter_cpu_seconds=cpu,
             workers=workers_of(stats),
-            queue=queue_of(stats),
+            queue=queue_of(stats, self._busy, stages=1 if self._dedup is None else 2),
             request_times=self._times.summary(),
             machine=machine(),
             regions=self._regions.regions(),
@@ -299,8 +307,11 @@ class _Run:
     def _free_request(self, queue: ThreadedWorkqueue, channel: int) -> PageRequest:
         """A channel's requests all go to one thread, in order."""
         thread = channel % self._settings.threads if self._settings.channels else None
-        while (request := queue.get_request(thread=thread)) is None:
+        if (request := queue.get_request(thread=thread)) is None:
+            self._busy += 1
+        while request is None:
             self._collect(queue, queue.collect_request())
+            request = queue.get_request(thread=thread)
         return request  # type: ignore[no-any-return]
 
     # --- Collecting -------------------------------------------------------------
@@ -358,11 +369,14 @@ def workers_of(stats: QueueStats) -> tuple[Worker, ...]:
     )
 
 
-def queue_of(stats: QueueStats) -> Queue:
+def queue_of(stats: QueueStats, busy: int | None = None, stages: int = 1) -> Queue:
+    """``busy``: requests that found none free, where one may have asked again for
+    each; ``stages``: how often each was submitted."""
     submitted = stats["submitted"]
     return Queue(
+        requests=submitted // stages,
         submitted=submitted,
-        busy=stats["busy"],
+        busy=stats["busy"] if busy is None else busy,
         waits=stats["waits"],
         spins=stats["spins"],
         wakeups=stats["wakeups"],

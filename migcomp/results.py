@@ -97,11 +97,13 @@ class Worker:
 class Queue:
     """The workqueue as the submitter saw it.
 
-    ``busy`` counts the submissions that found no free request, ``waits`` the
-    times the submitter slept, depths are requests submitted and not collected,
-    taken at each submission.
+    ``requests`` were handed over, each ``submitted`` once for every stage it
+    passes.  ``busy`` of them found none free at first, ``waits`` counts the times
+    the submitter slept, depths are requests submitted and not collected, taken at
+    each submission.
     """
 
+    requests: int
     submitted: int
     busy: int
     waits: int
@@ -111,19 +113,23 @@ class Queue:
     depth_max: int
 
     @property
-    def busy_rate(self) -> float:
-        """Share of submissions that found no free request, 0 to 1."""
-        return self.busy / self.submitted if self.submitted else 0.0
+    def busy_share(self) -> float:
+        """Share of the requests that found none free, 0 to 1."""
+        return self.busy / self.requests if self.requests else 0.0
 
 
 @dataclass(frozen=True)
 class RequestTimes:
-    """Nanoseconds a request spent in its handler; upper bounds within 2 %."""
+    """Nanoseconds a request spent in its handler; upper bounds within 2 %.
+
+    A percentile is None where there were too few requests to tell it from the
+    most: 10, 100 and 1000 are needed for p90, p99 and p999.
+    """
 
     p50: int
-    p90: int
-    p99: int
-    p999: int
+    p90: int | None
+    p99: int | None
+    p999: int | None
     most: int
 
 
@@ -199,6 +205,11 @@ class RunResult:
         if not self.compressed_size:
             return 0.0
         return self.pages.compressed * self.settings.page_size / self.compressed_size
+
+    @property
+    def busy_rate(self) -> float:
+        """``queue.busy`` over all pages handled, zero pages included."""
+        return self.queue.busy / self.pages.total if self.pages.total else 0.0
 
     # --- Ours ---------------------------------------------------------------
 

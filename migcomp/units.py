@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(i?b?)\s*", re.IGNORECASE)
+_SIZE = re.compile(
+    r"\s*([0-9]+)(?:\.([0-9]+))?\s*([kmgtpe]?)(?:i?b?)\s*", re.IGNORECASE
+)
+
+#: Sizes and addresses are less than 2**64, in the formats as in the core.
+SIZE_MAX = (1 << 64) - 1
+_DIGITS_MAX = 64  # more, before or behind the point, make no size up to that
+_SHOWN = 40
 
 
 def parse_size(text: str) -> int:
@@ -20,12 +27,30 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a size such as 4096, 64KiB or 1.5GiB")
-    number, prefix, _ = match.groups()
-    size = float(number) * 1024 ** ("kmgtpe".find(prefix.lower()) + 1 if prefix else 0)
-    if size != int(size):
-        raise ValueError(f"{text!r} is not a whole number of bytes")
-    return int(size)
+        raise ValueError(f"{quoted(text)} is not a size such as 4096, 64KiB or 1.5GiB")
+    whole, part, prefix = match.groups(default="")
+    whole, part = whole.lstrip("0"), part.rstrip("0")
+    if len(whole) > _DIGITS_MAX:
+        raise ValueError(f"{quoted(text)} is more than 16 EiB")
+    power = "kmgtpe".find(prefix.lower()) + 1 if prefix else 0
+    size, rest = 0, bool(part)
+    if len(part) <= _DIGITS_MAX:
+        size, rest = divmod(int(whole + part or 0) << 10 * power, 10 ** len(part))
+    if rest:
+        raise ValueError(f"{quoted(text)} is not a whole number of bytes")
+    if size > SIZE_MAX:
+        raise ValueError(f"{quoted(text)} is more than 16 EiB")
+    return size
+
+
+def quoted(text: str) -> str:
+    """What was given, in quotation marks; of a long text the beginning."""
+    return repr(shortened(text))
+
+
+def shortened(text: str) -> str:
+    """For messages: of a long text the beginning."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def format_size(size: float) -> str:

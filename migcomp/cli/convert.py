@@ -11,9 +11,10 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
+    FILE,
     Name,
     PageSize,
-    RamBlock,
+    block_option,
     diff_option,
     force_option,
     format_option,
@@ -34,8 +35,8 @@ def _formats() -> Sequence[str]:
 
 
 @click.command(short_help="Write an image in another format.")
-@click.argument("image", type=click.Path())
-@click.argument("output", type=click.Path())
+@click.argument("image", type=FILE)
+@click.argument("output", type=FILE)
 @click.option(
     "--to",
     type=Name("format", _formats),
@@ -60,14 +61,7 @@ def _formats() -> Sequence[str]:
     show_default=True,
     help="Size of the guest's pages, where the image does not tell.",
 )
-@click.option(
-    "--block",
-    "layout",
-    type=RamBlock(),
-    multiple=True,
-    metavar="NAME:ADDRESS:SIZE",
-    help="A RAM block of a raw image, as for migcomp run.",
-)
+@block_option
 @diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @force_option

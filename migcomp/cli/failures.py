@@ -14,6 +14,7 @@ code  meaning
 7     an output exists, or cannot be written
 8     the stream is sound, but of another image
 9     a benchmark found that a work queue does not do what it should
+129   SIGHUP
 130   Ctrl-C
 141   who reads our output has gone
 143   SIGTERM
@@ -31,12 +32,14 @@ from typing import NoReturn
 
 import click
 
-from migcomp.cli.files import STANDARD, writing
+from migcomp.cli.files import REMEDIES, STANDARD, writing
 from migcomp.cli.signals import Terminated
 from migcomp.cli.standard import flush_or_abandon_output
 from migcomp.errors import MigcompError, OutputError
 from migcomp.report.printable import printable
 
+# A group without a command is answered by its help.  Since click 8.2 only.
+_HELP: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _UNEXPECTED = 1
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -54,6 +57,10 @@ def failures() -> Iterator[None]:
         yield
         with writing(STANDARD):
             sys.stdout.flush()
+    except click.UsageError as error:
+        if isinstance(error, _HELP):
+            raise
+        _end(*_usage(error))
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except BrokenPipeError:
@@ -76,17 +83,28 @@ def failures() -> Iterator[None]:
         )
 
 
+def _usage(error: click.UsageError) -> tuple[str, int, str]:
+    """Sentence, code and command of what click, or we, found wrong."""
+    command = error.ctx.command_path if error.ctx else "migcomp"
+    sentence = " ".join(error.format_message().split()).rstrip(".")
+    return f"{sentence} (see {command} --help)", error.exit_code, command
+
+
 def _describe(error: OSError) -> str:
     """For those that no part below turned into an error of ours."""
     reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    if error.errno in REMEDIES:  # files are named: it was help, or the like
+        return f"standard output cannot be written: {reason}; {REMEDIES[error.errno]}"
+    return reason
 
 
-def _end(sentence: str, code: int) -> NoReturn:
+def _end(sentence: str, code: int, command: str = "migcomp") -> NoReturn:
     if os.environ.get(DEBUG):
         raise
     # Losing standard error must not change the exit code.
     with suppress(OSError):
-        click.echo(f"migcomp: {printable(sentence)}", err=True)
+        click.echo(f"{command}: {printable(sentence)}", err=True)
     flush_or_abandon_output()
     raise SystemExit(code) from None

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import click
 
+from migcomp.cli.standard import was_closed
 from migcomp.errors import OutputError
 
 STANDARD = "-"
 
-_REMEDIES = {
+#: What to do when a file cannot be written.
+REMEDIES = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some space, or write to another disk",
     errno.EFBIG: "write to a file system that takes files of this size",
@@ -32,7 +34,12 @@ def check_input(path: str) -> None:
 
 
 def check_output(path: str) -> None:
-    """Binary data upsets terminals.  Raises UsageError."""
+    """Binary data upsets terminals, and a closed output loses it.
+
+    Raises UsageError and OutputError.
+    """
+    if path == STANDARD and was_closed(1):
+        raise OutputError("standard output is closed; redirect it, or name a file")
     if path == STANDARD and sys.stdout.isatty():
         raise click.UsageError(
             "standard output is a terminal; redirect it, or name a file with -o"
@@ -62,7 +69,7 @@ def writing(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         name = "standard output" if path == STANDARD else path
-        remedy = _REMEDIES.get(error.errno or 0)
+        remedy = REMEDIES.get(error.errno or 0)
         advice = f"; {remedy}" if remedy else ""
         raise OutputError(
             f"{name} cannot be written: {error.strerror or error}{advice}"

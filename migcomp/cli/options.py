@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from migcomp.results import Block
-from migcomp.units import parse_size
+from migcomp.units import SIZE_MAX, parse_size, quoted, shortened
 
 # Generic since click 8.2 only.
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ else:
     _Type = click.ParamType
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+#: A file, whose errors are told by what opens it.
+FILE = click.Path(readable=False)
 
 
 class Size(_Type):
@@ -57,8 +62,15 @@ class PageSize(Size):
         size = super().convert(value, param, ctx)
         if size not in PAGE_SIZES:
             shown = ", ".join(map(str, PAGE_SIZES))
-            self.fail(f"{value!r} is none of {shown}", param, ctx)
+            self.fail(f"{quoted(str(value))} is none of {shown}", param, ctx)
         return size
+
+
+def _whole_number(text: str) -> int | None:
+    """None for what is none; those of more than 20 digits lose the rest of them."""
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text.lstrip("0")[:21] or "0")
 
 
 class Count(_Type):
@@ -77,11 +89,12 @@ class Count(_Type):
     ) -> int:
         if isinstance(value, int):
             return value
-        if not value.isdecimal() or not int(value):
-            self.fail(f"{value!r} is not a positive number", param, ctx)
-        if int(value) > self._most():
-            self.fail(f"{value} is more than {self._most()}", param, ctx)
-        return int(value)
+        number = _whole_number(value)
+        if not number:
+            self.fail(f"{quoted(value)} is not a positive number", param, ctx)
+        if number > self._most():
+            self.fail(f"{shortened(value)} is more than {self._most()}", param, ctx)
+        return number
 
 
 class CountList(_Type):
@@ -106,25 +119,9 @@ class CountList(_Type):
             start = self._count.convert(first, param, ctx)
             end = self._count.convert(last, param, ctx) if dash else start
             if end < start:
-                self.fail(f"{part!r} runs backwards", param, ctx)
+                self.fail(f"{quoted(part)} runs backwards", param, ctx)
             numbers.update(dict.fromkeys(range(start, end + 1)))
         return tuple(numbers)
-
-
-class Address(Size):
-    """A guest address: hexadecimal with 0x, or as a size."""
-
-    name = "address"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]+", value):
-            return int(value, 16)
-        return super().convert(value, param, ctx)
 
 
 class RamBlock(_Type):
@@ -143,14 +140,38 @@ class RamBlock(_Type):
         parts = value.rsplit(":", 2)
         if len(parts) != 3 or not parts[0]:
             self.fail(
-                f"{value!r} is not of the form NAME:GUEST_ADDRESS:SIZE, such as "
+                f"{quoted(value)} is not of the form NAME:GUEST_ADDRESS:SIZE, such as "
                 "pc.ram:0:4GiB or pc.ram:0x100000000:4GiB",
                 param,
                 ctx,
             )
-        address = Address().convert(parts[1], param, ctx)
-        length = Address().convert(parts[2], param, ctx)
+        address = _address(parts[1])
+        if address is None:
+            self.fail(
+                f"{quoted(parts[1])} is not a guest address such as 0, 0x100000000 or "
+                "4GiB",
+                param,
+                ctx,
+            )
+        length = _address(parts[2])
+        if length is None:
+            self.fail(
+                f"{quoted(parts[2])} is not a size such as 4096, 64KiB or 0x10000",
+                param,
+                ctx,
+            )
         return Block(parts[0], length, address)
+
+
+def _address(text: str) -> int | None:
+    """Hexadecimal with 0x, or a size; None for what is neither, or too large."""
+    if re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
+        address = int(text, 16)
+        return address if address <= SIZE_MAX else None
+    try:
+        return parse_size(text)
+    except ValueError:
+        return None
 
 
 class CpuList(_Type):
@@ -167,20 +188,29 @@ class CpuList(_Type):
         if isinstance(value, tuple):
             return value
         cpus: list[int] = []
+        usable = os.sched_getaffinity(0)
         for part in value.split(","):
             first, dash, last = part.partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
+            start = _whole_number(first)
+            end = _whole_number(last) if dash else start
+            if start is None or end is None:
                 self.fail(
-                    f"{value!r} is not a list of CPUs such as 0,1 or 0-3", param, ctx
+                    f"{quoted(value)} is not a list of CPUs such as 0,1 or 0-3",
+                    param,
+                    ctx,
                 )
-            end = int(last) if dash else int(first)
-            cpus += range(int(first), end + 1)
-        usable = os.sched_getaffinity(0)
-        if not cpus or not usable.issuperset(cpus):
-            shown = ",".join(map(str, sorted(usable)))
-            self.fail(
-                f"{value!r} names others than the usable CPUs {shown}", param, ctx
-            )
+            if end < start:
+                self.fail(
+                    f"{quoted(part)} runs backwards; write {end}-{start}", param, ctx
+                )
+            if not {start, end} <= usable or not usable.issuperset(range(start, end)):
+                shown = ",".join(map(str, sorted(usable)))
+                self.fail(
+                    f"{quoted(value)} names others than the usable CPUs {shown}",
+                    param,
+                    ctx,
+                )
+            cpus += range(start, end + 1)
         return tuple(cpus)
 
 
@@ -199,7 +229,7 @@ class Name(_Type):
     ) -> str:
         names = self._names()
         if value not in names:
-            self.fail(f"{value!r} is not one of {', '.join(names)}", param, ctx)
+            self.fail(f"{quoted(value)} is not one of {', '.join(names)}", param, ctx)
         return str(value)
 
     def get_metavar(
@@ -259,9 +289,27 @@ def threads_option(function: _Function) -> _Function:
     )(function)
 
 
+def given(name: str) -> bool:
+    """Whether the parameter was on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def _check_handler(
+    _context: click.Context, _parameter: click.Parameter, handler: str
+) -> str:
+    module, colon, factory = handler.partition(":")
+    if handler and not (module and colon and factory):
+        raise click.BadParameter(
+            f"{quoted(handler)} is not of the form package.module:factory"
+        )
+    return handler
+
+
 def handler_option(function: _Function) -> _Function:
     return click.option(
         "--handler",
+        callback=_check_handler,
         default="",
         metavar="MODULE:FACTORY",
         help="Use a codec in Python: package.module:factory.",
@@ -285,11 +333,23 @@ def format_option(function: _Function) -> _Function:
     )(function)
 
 
+def block_option(function: _Function) -> _Function:
+    return click.option(
+        "--block",
+        "layout",
+        type=RamBlock(),
+        multiple=True,
+        metavar="NAME:ADDRESS:SIZE",
+        help="A RAM block and its guest address; repeat it for each of the blocks that "
+        "lie back to back in a raw image.  [default: one block at 0]",
+    )(function)
+
+
 def diff_option(function: _Function) -> _Function:
     return click.option(
         "--diff",
         "diffs",
-        type=click.Path(),
+        type=FILE,
         multiple=True,
         metavar="FILE",
         help="Lay a diff of a raw image over it: a sparse file of the same size, whose "

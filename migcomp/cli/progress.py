@@ -66,7 +66,10 @@ class _Meter:
         self._task = self._progress.add_task(verb, total=pages, state="")
 
     def update(self, pages: int, stream_bytes: int) -> None:
-        """``pages`` are done; they are ``stream_bytes`` in the stream."""
+        """``pages`` are done; they are ``stream_bytes`` in the stream.
+
+        While that is 0 they are only copied to a temporary file.
+        """
         now = time.monotonic()
         if now < self._next:
             return
@@ -76,17 +79,17 @@ class _Meter:
             self._progress.start()
         self._progress.update(
             self._task,
-            completed=pages,
+            completed=pages if stream_bytes else 0,
             state=self._state(pages, stream_bytes, now - self._start),
             refresh=True,
         )
 
     def _state(self, pages: int, stream_bytes: int, seconds: float) -> str:
         rate = pages * self._page_size / seconds
-        text = (
-            f"{format_count(pages)} pages, {format_rate(rate)}, "
-            f"stream {format_size(stream_bytes)}"
-        )
+        text = f"{format_count(pages)} pages, {format_rate(rate)}, "
+        if not stream_bytes:
+            return f"{text}copied to a temporary file"
+        text += f"stream {format_size(stream_bytes)}"
         if self._pages is None or not pages:
             return text
         left = round(seconds * (self._pages / pages - 1))

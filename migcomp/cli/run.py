@@ -9,14 +9,16 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
+    FILE,
     Count,
     CpuList,
     Name,
     PageSize,
-    RamBlock,
+    block_option,
     diff_option,
     force_option,
     format_option,
+    given,
     handler_option,
     max_requests,
     report_options,
@@ -41,12 +43,12 @@ def _max_channels() -> int:
 
 
 @click.command(short_help="Compress a memory image and report.")
-@click.argument("image", type=click.Path())
+@click.argument("image", type=FILE)
 @click.option(
     "-o",
     "--output",
     metavar="STREAM",
-    type=click.Path(),
+    type=FILE,
     help="Keep the stream there; - is standard output.  Without it the stream is "
     "produced and counted, but not kept.",
 )
@@ -118,15 +120,7 @@ def _max_channels() -> int:
     show_default=True,
     help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
 )
-@click.option(
-    "--block",
-    "layout",
-    type=RamBlock(),
-    multiple=True,
-    metavar="NAME:ADDRESS:SIZE",
-    help="A RAM block and its guest address; repeat it for each of the blocks that "
-    "lie back to back in a raw image.  [default: one block at 0]",
-)
+@block_option
 @diff_option
 @click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @click.option(
@@ -168,6 +162,12 @@ def command(
     from migcomp.outputs import OutputFile
     from migcomp.pipeline import Choice, compress
 
+    if handler and given("codec"):
+        raise click.UsageError("--handler takes the place of --codec; give one of them")
+    if given("channels") and grouping != "stream":
+        raise click.UsageError(
+            "--channels has a meaning with --grouping stream only; leave it out"
+        )
     check_input(image)
     check_distinct(image, output)
     library = open_codec(codec, level=level, grouping=grouping, handler=handler)

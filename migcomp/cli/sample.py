@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 from migcomp.cli.files import STANDARD, check_output, writing
-from migcomp.cli.options import Name, Size, color_option, force_option
+from migcomp.cli.options import FILE, Name, PageSize, Size, color_option, force_option
 from migcomp.cli.progress import Progress, progress
+from migcomp.errors import OutputError
+from migcomp.units import format_size
+
+if TYPE_CHECKING:
+    from migcomp.outputs import OutputFile
 
 
 def _profiles() -> Sequence[str]:
@@ -38,7 +44,7 @@ def _profiles() -> Sequence[str]:
 )
 @click.option(
     "--page-size",
-    type=Size(),
+    type=PageSize(),
     default="4096",
     show_default=True,
     help="Size of the guest's pages.",
@@ -55,7 +61,7 @@ def _profiles() -> Sequence[str]:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(),
+    type=FILE,
     required=True,
     help="The raw image to write; - is standard output.",
 )
@@ -77,7 +83,7 @@ def command(
 
     Bytes depend on profile, size, page size and seed alone; zero pages are holes.
     """
-    from migcomp.images.sample import SampleImage
+    from migcomp.images.sample import PROFILES, SampleImage
     from migcomp.outputs import OutputFile
 
     if rounds and output == STANDARD:
@@ -87,13 +93,16 @@ def command(
         image = SampleImage(profile, size, seed=seed, page_size=page_size)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    names = [output, *(f"{output}.{number}" for number in range(1, rounds + 1))]
     pages = size // page_size
+    needed = round(size * (1 - PROFILES[profile].zero))
     with progress(
-        "generating", pages * len(names), page_size, quiet=quiet, color=color
+        "generating", pages * (rounds + 1), page_size, quiet=quiet, color=color
     ) as watch:
-        for number, name in enumerate(names):
+        for number in range(rounds + 1):
+            name = f"{output}.{number}" if number else output
             with writing(name), OutputFile(name, force=force) as target:
+                if target.is_regular:
+                    _check_room(target, needed)
                 writer = _Writer(target, page_size, number * pages, watch)
                 writer.write(image.extents())
                 for earlier in range(1, number + 1):
@@ -101,18 +110,30 @@ def command(
                 writer.finish(size)
 
 
+def _check_room(target: OutputFile, needed: int) -> None:
+    """Raises OutputError for what cannot be written to the end."""
+    disk = os.fstatvfs(target.fileno())
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free:
+        raise OutputError(
+            f"{target.path} would take about {format_size(needed)}, and "
+            f"{format_size(free)} are free there; give a smaller --size, or write to "
+            "another disk"
+        )
+
+
 class _Writer:
     """Leaves holes in a file, and writes zeros where there are none."""
 
     def __init__(
         self,
-        target: BinaryIO,
+        target: OutputFile,
         page_size: int,
         pages_before: int,
         watch: Progress | None,
     ) -> None:
         self._target = target
-        self._sparse = target.seekable()
+        self._sparse = target.is_regular
         self._position = 0
         self._page_size = page_size
         self._pages_before = pages_before

@@ -9,6 +9,13 @@ import sys
 from contextlib import suppress
 from typing import TextIO, cast
 
+_closed: set[int] = set()
+
+
+def was_closed(number: int) -> bool:
+    """We got this one of the three closed: nobody reads or feeds it."""
+    return number in _closed
+
 
 def prepare_standard_streams() -> None:
     """Makes all three usable; characters that they cannot encode are spelled out."""
@@ -18,6 +25,7 @@ def prepare_standard_streams() -> None:
         except OSError:
             # Closed: left so, our next file would get the number.
             os.open(os.devnull, os.O_RDWR)
+            _closed.add(number)
     sys.stdin = sys.stdin or _reopened(0, "r")
     sys.stdout = sys.stdout or _reopened(1, "w")
     sys.stderr = sys.stderr or _reopened(2, "w")

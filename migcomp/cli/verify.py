@@ -3,24 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
 from migcomp.cli.files import STANDARD, check_input
 from migcomp.cli.options import (
+    FILE,
     format_option,
     handler_option,
     report_options,
     threads_option,
 )
 from migcomp.cli.progress import progress
-from migcomp.cli.summary import Summary, tell
+from migcomp.cli.summary import Summary, print_json, tell
+from migcomp.errors import MigcompError, Mismatch, StreamError
+
+if TYPE_CHECKING:
+    from migcomp.images.image import Image
+    from migcomp.stream.reader import StreamReader
 
 
 @click.command(short_help="Test a stream, and compare it with an image.")
-@click.argument("stream", type=click.Path())
-@click.argument("image", type=click.Path(), required=False)
+@click.argument("stream", type=FILE)
+@click.argument("image", type=FILE, required=False)
 @threads_option
 @handler_option
 @format_option
@@ -47,6 +55,8 @@ def command(
 
     if stream == image == STANDARD:
         raise click.UsageError("only one of STREAM and IMAGE can be standard input")
+    if image is None and image_format is not None:
+        raise click.UsageError("--format is that of IMAGE, which is missing")
     check_input(stream)
     if image is not None:
         check_input(image)
@@ -72,7 +82,41 @@ def command(
                 color=color,
             )
         )
-        result = verify(
-            reader, source, threads=threads, handler=handler, progress=watch
+        try:
+            if source is not None:
+                _check_length(reader, source)
+            result = verify(
+                reader, source, threads=threads, handler=handler, progress=watch
+            )
+        except (Mismatch, StreamError) as error:
+            if as_json:
+                print_json(_refusal(error, stream, image))
+            raise
+    verdict = "sound" if image is None else "equal"
+    Summary(as_json, quiet, color).show(result, verdict=verdict)
+
+
+def _check_length(reader: StreamReader, source: Image) -> None:
+    """Raises Mismatch before any work where both lengths are known to differ."""
+    if reader.header.pages is None or source.pages is None:
+        return
+    expected = sum(block.length for block in reader.header.blocks)
+    actual = sum(block.length for block in source.blocks)
+    if actual != expected:
+        raise Mismatch(
+            f"{reader.path} is of an image of {expected} bytes, and {source.path} "
+            f"has {actual}"
         )
-    Summary(as_json, quiet, color).show(result)
+
+
+def _refusal(
+    error: MigcompError, stream: str, image: str | None
+) -> Mapping[str, object]:
+    return {
+        "schema": "migcomp.verify/1",
+        "operation": "verify",
+        "stream": {"path": stream},
+        "image": {"path": image or ""},
+        "verdict": "different" if isinstance(error, Mismatch) else "damaged",
+        "reason": str(error),
+    }

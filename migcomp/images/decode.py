@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterable
 from migcomp import _core
 from migcomp.codecs import Codec
 from migcomp.errors import ImageError, PageError, WorkerError
-from migcomp.images.file import ImageFile, no_room_for_copy
+from migcomp.images.file import (
+    Copied,
+    ImageFile,
+    became_shorter,
+    no_room_for_copy,
+    unwatched,
+)
 from migcomp.images.image import Image, Run
 from migcomp.images.mapped import MappedImage
 from migcomp.images.raw import RawImage, spool
@@ -20,15 +26,16 @@ _REQUEST_BYTES = 512 << 10
 _WHOLE, _CLASSIFY = 0, 1
 
 
-def readable_again(image: Image) -> Image:
+def readable_again(image: Image, copied: Copied = unwatched) -> Image:
     """An image whose pages can be read at any time, and in any order.
 
     Pipes and encoded pages are brought to an unnamed temporary file, which takes
     as much space in ``$TMPDIR`` as the pages that are not zero.  An image that
-    needs none of this is returned as it is.  Raises ImageError.
+    needs none of this is returned as it is.  ``copied`` is told how many pages
+    were.  Raises ImageError.
     """
     if isinstance(image, RawImage):
-        return spool(image) if image.page_map is None else image
+        return spool(image, copied) if image.page_map is None else image
     if image.page_map is None or not image.page_map.encoded:
         return image
     import tempfile
@@ -36,7 +43,7 @@ def readable_again(image: Image) -> Image:
     pages, size = image.page_map.pages, image.page_size
     with tempfile.TemporaryFile(buffering=0) as copy:
         runs = (run for block in range(len(image.blocks)) for run in image.runs(block))
-        _decode(image, runs, copy.fileno(), 0)
+        _decode(image, runs, copy.fileno(), 0, copied=copied)
         try:
             copy.truncate(pages * size)
         except OSError as error:
@@ -64,7 +71,12 @@ def read_page(image: Image, number: int) -> bytes:
 
 
 def _decode(
-    image: Image, runs: Iterable[Run], fd: int, base: int, threads: int | None = None
+    image: Image,
+    runs: Iterable[Run],
+    fd: int,
+    base: int,
+    threads: int | None = None,
+    copied: Copied = unwatched,
 ) -> None:
     """Writes the pages of ``runs`` to ``fd``, where page ``base`` is the first."""
 
@@ -74,6 +86,7 @@ def _decode(
             write_pages(image, request, fd, offset)
         except OSError as error:
             raise no_room_for_copy(image.path, error) from error
+        copied(request.first_page - base)
 
     decode(image, runs, take, threads=threads)
 
@@ -85,7 +98,7 @@ def write_pages(image: Image, request: _core.PageRequest, fd: int, offset: int) 
     except OSError as error:
         if error.errno != errno.EFAULT:
             raise
-        raise ImageError(f"{image.path} became shorter while it was read") from error
+        raise became_shorter(image.path) from error
 
 
 def decode(

@@ -93,20 +93,16 @@ def _data(file: ImageFile, number: int, page_size: int) -> Iterator[_Stretch]:
     size = size_of(file)
     position = last = count = 0
     while position < size:
-        try:
-            position = os.lseek(file.fd, position, os.SEEK_DATA)
-            hole = os.lseek(file.fd, position, os.SEEK_HOLE)
-        except OSError:
-            return  # no data behind position
-        first = max(position // page_size, last)
-        last = -(-min(hole, size) // page_size)
-        position = hole
-        if first == last:
+        data, position = file.data_after(position, size)
+        first = max(data // page_size, last)
+        last = -(-position // page_size)
+        if first >= last:
             continue
         count += 1
         if count > STRETCHES_MAX:
             raise ImageError(f"{file.path} has more than {STRETCHES_MAX} holes")
         yield first, last, number
+    file.check_size(size)
 
 
 def _overlay(below: list[_Stretch], above: list[_Stretch]) -> Iterator[_Stretch]:

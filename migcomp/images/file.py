@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
+from collections.abc import Callable
 
 from migcomp.errors import ImageError
 
@@ -13,6 +15,16 @@ STANDARD_INPUT = "-"
 
 #: What formats are recognised by; no more than the smallest page.
 HEAD_SIZE = 4096
+
+#: How lseek says that a file cannot tell where its holes are.
+_TELLS_NO_HOLES = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+#: Told, now and then, how much was copied to a temporary file: bytes or pages.
+Copied = Callable[[int], None]
+
+
+def unwatched(_amount: int) -> None:
+    """For copies that nobody waits for."""
 
 
 class ImageFile:
@@ -60,18 +72,47 @@ class ImageFile:
         except OSError as error:
             raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
 
-    def spool(self, round_up: int = 1) -> ImageFile:
+    def data_after(self, position: int, end: int) -> tuple[int, int]:
+        """From where to where the next data lies, holes being before and behind it.
+
+        Both are ``end`` when all from ``position`` on is a hole.  What tells no
+        holes is all data.  Raises ImageError.
+        """
+        try:
+            start = min(os.lseek(self.fd, position, os.SEEK_DATA), end)
+            if start == end:
+                return end, end
+            return start, min(os.lseek(self.fd, start, os.SEEK_HOLE), end)
+        except OSError as error:
+            if error.errno in _TELLS_NO_HOLES:
+                return position, end
+            if error.errno != errno.ENXIO:
+                raise ImageError(
+                    f"{self.path} cannot be read: {error.strerror}"
+                ) from error
+        # Nothing but a hole, or no file any more.
+        self.check_size(end)
+        return end, end
+
+    def check_size(self, size: int) -> None:
+        """Raises ImageError if a file has become shorter than ``size`` bytes."""
+        status = os.fstat(self.fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size < size:
+            raise became_shorter(self.path)
+
+    def spool(self, round_up: int = 1, copied: Copied = unwatched) -> ImageFile:
         """A copy in an unnamed temporary file, for what is read more than once.
 
         Zeros fill it up to a multiple of ``round_up`` bytes; the copy's ``size``
-        is that of what was read.  Raises ImageError.
+        is that of what was read.  ``copied`` is told how many bytes were, now and
+        then.  Raises ImageError.
         """
         import tempfile
 
         with tempfile.TemporaryFile(buffering=0) as copy:
             try:
                 _write(copy.fileno(), self.taken)
-                size = len(self.taken) + _copy(self.fd, copy.fileno())
+                size = _copy(self.fd, copy.fileno(), len(self.taken), copied)
                 copy.truncate(-(-size // round_up) * round_up)
             except OSError as error:
                 raise no_room_for_copy(self.path, error) from error
@@ -99,6 +140,11 @@ def open_file(path: str) -> ImageFile:
         if path != STANDARD_INPUT:
             os.close(fd)
         raise
+
+
+def became_shorter(path: str) -> ImageError:
+    """What to raise when a file lacks bytes that it had."""
+    return ImageError(f"{path} became shorter while it was read")
 
 
 def no_room_for_copy(path: str, error: OSError) -> ImageError:
@@ -140,13 +186,14 @@ def _read(fd: int, size: int) -> bytes:
     return data
 
 
-def _copy(source: int, target: int) -> int:
-    """Copies what can be read; its bytes."""
-    copied = 0
+def _copy(source: int, target: int, before: int, copied: Copied) -> int:
+    """Copies what can be read; its bytes and those ``before`` them."""
+    size = before
     while chunk := os.read(source, 1 << 20):
-        copied += len(chunk)
+        size += len(chunk)
         _write(target, chunk)
-    return copied
+        copied(size)
+    return size
 
 
 def _write(fd: int, data: bytes) -> None:

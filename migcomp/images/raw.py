@@ -6,16 +6,15 @@ A file is mapped, and its holes are not read; a pipe is read once.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
 from migcomp import _core
-from migcomp.errors import ImageError
-from migcomp.images.file import ImageFile
+from migcomp.errors import ImageError, LayoutError
+from migcomp.images.file import Copied, ImageFile, became_shorter, unwatched
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
 from migcomp.results import Block
 from migcomp.units import format_size
@@ -72,38 +71,35 @@ class RawImage:
         end = start + length
         position = start
         while position < end:
-            found = self._seek(position, end, os.SEEK_DATA)
-            # A page is a hole only if all of it is one.
-            data = found - found % self.page_size if found < end else end
+            data, hole = self._file.data_after(position, end)
+            if data < end:
+                # A page is a hole only if all of it is one.
+                data -= data % self.page_size
             if data > position:
                 yield self._run(position, data, hole=True)
-            hole = self._seek(found, end, os.SEEK_HOLE)
             hole = min(pages_in(hole, self.page_size) * self.page_size, end)
             if hole > data:
                 yield self._run(max(data, position), hole, hole=False)
             position = hole
+        # What was cut off meanwhile looks like a hole.
+        self._file.check_size(end)
 
     def _run(self, start: int, end: int, *, hole: bool) -> Run:
         size = self.page_size
         return Run(start // size, pages_in(end - start, size), hole)
 
-    def _seek(self, position: int, end: int, whence: int) -> int:
-        if position >= end:
-            return end
-        try:
-            return min(os.lseek(self.fd, position, whence), end)
-        except OSError:
-            # No data behind position; or a device, which has no holes.
-            is_device = not stat.S_ISREG(os.fstat(self.fd).st_mode)
-            return position if is_device and whence == os.SEEK_DATA else end
-
-    def spool_file(self) -> ImageFile:
-        """All that can be read, filled up to whole pages."""
-        return self._file.spool(round_up=self.page_size)
+    def spool_file(self, copied: Copied) -> ImageFile:
+        """All that can be read, filled up to whole pages; ``copied`` gets pages."""
+        size = self.page_size
+        return self._file.spool(size, lambda length: copied(length // size))
 
     def read(self, first_page: int, pages: int) -> bytes:
         size = self.page_size
-        data = self._file.read_at(first_page * size, pages * size)
+        offset = first_page * size
+        data = self._file.read_at(offset, pages * size)
+        length = sum(block.length for block in self.blocks)
+        if len(data) < min(pages * size, length - offset):
+            raise became_shorter(self.path)
         return data + bytes(-len(data) % size)
 
     def close(self) -> None:
@@ -145,7 +141,7 @@ def open_raw(
     blocks = blocks or (Block(DEFAULT_BLOCK_NAME, size, 0),)
     laid_out = sum(block.length for block in blocks)
     if laid_out != size:
-        raise ImageError(
+        raise LayoutError(
             f"{path} has {size} bytes, but its blocks take {laid_out}; correct --block"
         )
     if size % page_size and not pad:
@@ -155,12 +151,13 @@ def open_raw(
     return RawImage(file, blocks, page_size=page_size, pad=pad, mapped=mapped)
 
 
-def spool(image: RawImage) -> RawImage:
+def spool(image: RawImage, copied: Copied = unwatched) -> RawImage:
     """The image in an unnamed temporary file, for what needs earlier pages.
 
-    Takes as much space in ``$TMPDIR`` as the image.  Raises ImageError.
+    Takes as much space in ``$TMPDIR`` as the image.  ``copied`` is told
+    how many pages were.  Raises ImageError.
     """
-    copy = image.spool_file()
+    copy = image.spool_file(copied)
     try:
         size = copy.size or 0
         check_length(image, size)
@@ -191,9 +188,14 @@ def check_length(image: Image, size: int) -> None:
         raise ImageError(f"{image.path} is empty")
     expected = sum(block.length for block in image.blocks)
     if image.pages is not None and size != expected:
+        if image.taken:  # a pipe, of whose length nobody knew but who laid it out
+            raise LayoutError(
+                f"{image.path} does not have the {expected} bytes that its blocks "
+                "take; correct --block"
+            )
         raise ImageError(
-            f"{image.path} does not have the {expected} bytes that its blocks "
-            "take; correct --block, or do not change it meanwhile"
+            f"{image.path} no longer has its {expected} bytes; do not change it "
+            "while it is read"
         )
     if size % image.page_size and not image.pad:
         raise ImageError(not_whole(image.path, size, image.page_size))
@@ -208,11 +210,29 @@ def not_whole(path: str, size: int, page_size: int) -> str:
 
 
 def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
-    if len({block.name for block in layout}) < len(layout):
-        raise ImageError("two blocks have the same name; correct --block")
+    names = [block.name for block in layout]
     for block in layout:
+        name, end = block.name, block.guest_address + block.length
+        if names.count(name) > 1:
+            raise LayoutError(f"two blocks have the name {name}; correct --block")
         if block.length <= 0 or block.length % page_size:
-            raise ImageError(
-                f"block {block.name} has {block.length} bytes, which is no positive "
+            raise LayoutError(
+                f"block {name} has {block.length} bytes, which is no positive "
                 f"multiple of the page size {page_size}; correct --block"
+            )
+        if block.guest_address % page_size:
+            raise LayoutError(
+                f"block {name} starts at {block.guest_address:#x}, where no page of "
+                f"{page_size} bytes begins; correct --block"
+            )
+        if end > 1 << 64:
+            raise LayoutError(
+                f"block {name} ends at {end:#x}, beyond all addresses; correct --block"
+            )
+    by_address = sorted(layout, key=lambda block: block.guest_address)
+    for one, other in pairwise(by_address):
+        if one.guest_address + one.length > other.guest_address:
+            raise LayoutError(
+                f"blocks {one.name} and {other.name} overlap at guest address "
+                f"{other.guest_address:#x}; correct --block"
             )

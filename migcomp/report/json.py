@@ -2,7 +2,9 @@
 """The summary of a run for programs.
 
 Schema ``migcomp.run/1``: keys are lower-case with hyphens, sizes bytes, times
-seconds (``-ns`` nanoseconds), shares and rates plain numbers.  ``ram`` and
+seconds (``-ns`` nanoseconds), shares and rates plain numbers, null what so few
+requests cannot tell.  ``busy-share`` is of the requests, QEMU's ``busy-rate`` of
+the pages.  ``ram`` and
 ``compression`` hold QEMU's figures under their QMP names and definitions.
 Keys are only ever added; a change of meaning makes a new schema.
 """
@@ -54,7 +56,7 @@ def to_json(result: RunResult) -> dict[str, object]:
         "compression": {
             "pages": result.pages.compressed,
             "busy": queue.busy,
-            "busy-rate": queue.busy_rate,
+            "busy-rate": result.busy_rate,
             "compressed-size": result.compressed_size,
             "compression-rate": result.compression_rate,
         },
@@ -89,8 +91,10 @@ def to_json(result: RunResult) -> dict[str, object]:
             for worker in result.workers
         ],
         "queue": {
+            "requests": queue.requests,
             "submitted": queue.submitted,
             "busy": queue.busy,
+            "busy-share": queue.busy_share,
             "waits": queue.waits,
             "spins": queue.spins,
             "wakeups": queue.wakeups,

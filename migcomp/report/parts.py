@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +43,19 @@ _STYLES = {
 
 def print_indented(console: Console, *parts: RenderableType) -> None:
     for part in parts:
-        console.print(Padding(part, (0, 0, 0, _INDENT), expand=False))
+        padded = Padding(part, (0, 0, 0, _INDENT), expand=False)
+        for line in console.render_lines(padded, pad=False):
+            console.print(Segments([*_cut_blanks(line), Segment.line()]))
+
+
+def _cut_blanks(line: list[Segment]) -> list[Segment]:
+    """Without those at its end, with which tables fill up their cells."""
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip():
+        kept.pop()
+    if kept:
+        kept[-1] = Segment(kept[-1].text.rstrip(), kept[-1].style)
+    return kept
 
 
 def print_text(console: Console, text: str, style: str = "") -> None:
@@ -52,8 +65,10 @@ def print_text(console: Console, text: str, style: str = "") -> None:
 
 
 def short_name(path: str, standard: str) -> str:
-    """The last part of ``path``, or ``standard`` for ``-``."""
-    return standard if path == "-" else printable(path.rpartition("/")[2])
+    """The last part of ``path``, all of a device's, or ``standard`` for ``-``."""
+    if path == "-":
+        return standard
+    return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
 
 
 def many(number: int, noun: str) -> str:

@@ -112,8 +112,8 @@ def _figures(result: RunResult) -> Table:
     queue = result.queue
     table.add_row(
         "workqueue",
-        f"busy {format_share(queue.busy, queue.submitted)} of "
-        f"{many(queue.submitted, 'request')}; "
+        f"busy {format_share(queue.busy, queue.requests)} of "
+        f"{many(queue.requests, 'request')}; "
         f"depth {queue.depth_mean:.1f} mean, {queue.depth_max} most",
     )
     table.add_row("per request", _percentiles(result.request_times))
@@ -152,13 +152,14 @@ def _cpu(result: RunResult) -> str:
 
 def _percentiles(times: RequestTimes) -> str:
     """In one unit, unless they lie too far apart for that."""
-    named = {
+    percentiles = {
         "p50": times.p50,
         "p90": times.p90,
         "p99": times.p99,
         "p99.9": times.p999,
         "most": times.most,
     }
+    named = {name: time for name, time in percentiles.items() if time is not None}
     unit = max(
         (unit for unit, size in _NANOSECONDS.items() if times.p50 >= size / 2),
         key=_NANOSECONDS.__getitem__,

@@ -130,6 +130,11 @@ def sentence(outcome: Outcome) -> str:
     """The one line that an error consists of."""
     lines = outcome.errors.splitlines()
     assert len(lines) == 1, outcome.errors
-    assert lines[0].startswith("migcomp: ")
+    who, _, what = lines[0].partition(": ")
+    if outcome.code == 2 and what.endswith(" --help)"):
+        assert who.startswith("migcomp")
+        assert what.endswith(f" (see {who} --help)")
+    else:
+        assert who == "migcomp"
     assert outcome.stdout == b""
-    return lines[0].removeprefix("migcomp: ")
+    return what

@@ -7,10 +7,12 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,35 @@ def test_an_empty_standard_input() -> None:
         assert sentence(done).startswith("standard input")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "{}"], 3),
+        (["verify", "{}"], 4),
+        (["run", "guest.raw", "--diff", "{}"], 3),
+        (["convert", "{}", "x", "--to", "raw"], 3),
+    ],
+)
+def test_a_file_that_one_may_not_read(
+    image: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    locked = image.with_name("locked")
+    locked.write_bytes(image.read_bytes())
+    real = os.open
+
+    def refuse(path: Any, *rest: Any, **more: Any) -> int:
+        if os.fspath(path) == str(locked):
+            raise PermissionError(13, os.strerror(13), path)
+        return real(path, *rest, **more)
+
+    monkeypatch.chdir(image.parent)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = command(*(a.format(locked) for a in arguments))
+    assert done.code == code
+    assert sentence(done) == f"{locked} cannot be opened: Permission denied"
+
+
 # --- Outputs -------------------------------------------------------------------
 
 
@@ -129,13 +160,17 @@ def test_a_full_disk(image: Path, stream: Path) -> None:
 
 @needs_full
 @pytest.mark.parametrize(
-    "arguments", [["codecs"], ["codecs", "--json"], ["--help"], ["run", "{}"]]
+    "arguments",
+    [["codecs"], ["codecs", "--json"], ["--help"], ["run", "-h"], ["run", "{}"]],
 )
 def test_a_report_onto_a_full_disk(image: Path, arguments: list[str]) -> None:
     with FULL.open("wb") as full:
         done = program(*(a.format(image) for a in arguments), stdout=full.fileno())
     assert done.code == 7
-    assert "No space left on device" in sentence(done)
+    assert sentence(done) == (
+        "standard output cannot be written: No space left on device; free some space, "
+        "or write to another disk"
+    )
 
 
 @pytest.mark.parametrize("command_name", ["run", "restore", "sample"])
@@ -212,6 +247,28 @@ def test_standard_streams_that_are_closed(image: Path) -> None:
         assert done.stderr == b""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run {image} -o -",
+        "restore {stream} -o -",
+        "sample --size 1MiB -o -",
+        "convert {image} - --to raw",
+    ],
+)
+def test_data_for_a_standard_output_that_is_closed(
+    image: Path, stream: Path, arguments: str
+) -> None:
+    line = f"{' '.join(COMMAND)} {arguments.format(image=image, stream=stream)} >&-"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, env=environment(), check=False
+    )
+    assert done.returncode == 7
+    assert done.stderr == (
+        b"migcomp: standard output is closed; redirect it, or name a file\n"
+    )
+
+
 # --- Signals -------------------------------------------------------------------
 
 
@@ -251,6 +308,32 @@ def test_ctrl_c_while_workers_work(tmp_path: Path) -> None:
         assert process.wait(30) == 130
         assert process.stderr.read() == b"migcomp: interrupted\n"
     assert list(tmp_path.iterdir()) == [image]
+
+
+@pytest.mark.parametrize("module", ["click", "migcomp.cli.signals", "migcomp.cli.run"])
+def test_ctrl_c_while_the_program_starts(module: str) -> None:
+    script = f"""
+import sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["migcomp", "run", "x"]
+from migcomp.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env=environment(),
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "migcomp: interrupted\n"
 
 
 def wait_for_partial_output(folder: Path) -> None:

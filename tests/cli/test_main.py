@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from migcomp import errors
+from migcomp.cli import failures
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
@@ -24,6 +26,19 @@ def test_help_lists_every_command() -> None:
     assert done.code == 0
     listed = re.findall(r"^  ([a-z]+)  ", done.text.partition("Commands:")[2], re.M)
     assert listed == list(COMMANDS)
+
+
+def test_help_and_readme_tell_the_same_exit_codes() -> None:
+    def told(text: str) -> str:
+        return " ".join(re.findall(r"Exit codes:[^.]*\.", text)[0].split())
+
+    readme = Path(__file__).parents[2] / "README.md"
+    shown = told(command("--help").text)
+    assert shown == told(readme.read_text())
+    table = re.findall(r"^(\d+) ", failures.__doc__ or "", re.M)
+    assert set(re.findall(r"\d+", shown)) == set(table)
+    codes = {getattr(kind, "exit_code", 0) for kind in vars(errors).values()}
+    assert codes <= set(map(int, table))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

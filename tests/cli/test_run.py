@@ -213,19 +213,36 @@ def test_a_sparse_image(tmp_path: Path) -> None:
         (["-g", "stream", "--request-pages", "3"], "give --packet-pages instead"),
         (["--packet-pages", "1025"], "a packet has 1 to 1024 pages"),
         (["--block", "ram:0"], "'ram:0' is not of the form NAME:GUEST_ADDRESS:SIZE"),
-        (["--block", "ram:x:1MiB"], "'x' is not a size such as"),
+        (["--block", "ram:x:1MiB"], "'x' is not a guest address such as"),
+        (["--block", "ram:0:x"], "'x' is not a size such as"),
+        (["--block", "a:0xffffffffffffffffff:4MiB"], "is not a guest address"),
+        (["--block", "a:18446744073709551616:4MiB"], "is not a guest address"),
+        (["--block", "a:18446744073709551615:4MiB"], "starts at 0xffffffffffffffff"),
+        (["--block", "a:0:1MiB", "--block", "b:0x80000:176KiB"], "blocks a and b over"),
+        (["--block", "ram:0:1MiB"], "its blocks take 1048576; correct --block"),
+        (["--block", "ram:0:" + "9" * 5000], "is not a size such as"),
+        (["-t", "9" * 5000], "is more than"),
+        (["-t", "0" * 5000], "is not a positive number"),
+        (["-r", "9" * 5000], "is more than"),
+        (["--packet-pages", "9" * 5000], "is more than"),
+        (["--packet-pages", "9" * 15], "a packet has 1 to 1024 pages"),
         (["--cpus", "0,a"], "'0,a' is not a list of CPUs"),
-        (["--cpus", "3-1"], "names others than the usable CPUs"),
+        (["--cpus", "1-0"], "'1-0' runs backwards; write 0-1"),
+        (["--cpus", "0-99999999999"], "names others than the usable CPUs"),
+        (["--cpus", "9" * 5000], "names others than the usable CPUs"),
         (["--cpus", "99999"], "names others than the usable CPUs"),
         (["--nonsense"], "No such option"),
+        (["--handler", "nocolon"], "'nocolon' is not of the form package.module:fac"),
+        (["--handler", "mine:Codec", "-c", "lz4"], "takes the place of --codec"),
+        (["--channels", "2"], "--channels has a meaning with --grouping stream only"),
+        (["-g", "page", "--multifd-channels", "2"], "with --grouping stream only"),
         (["--color", "blue"], "'blue' is not one of"),
     ],
 )
 def test_wrong_options(image: Path, options: list[str], words: str) -> None:
     done = command("run", image, *options)
     assert done.code == 2
-    assert words in " ".join(done.errors.split())
-    assert done.stdout == b""
+    assert words in sentence(done)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +250,7 @@ def test_wrong_options(image: Path, options: list[str], words: str) -> None:
     [
         (["-l", "99"], 5, "levels -131072 to 22, not 99"),
         (["-c", "zlib", "-l", "10"], 5, "levels 0 to 9, not 10"),
-        (["--handler", "nocolon"], 5, "package.module:factory"),
         (["--handler", "no.such:thing"], 5, "cannot be imported"),
-        (["--block", "ram:0:1MiB"], 3, "correct --block"),
         (["--handler", "tests.cli.codec_of_ours:Broken"], 6, "failed on page"),
     ],
 )

@@ -125,6 +125,14 @@ def test_progress_of_a_pipe_has_no_share(terminal: Terminal) -> None:
     assert "%" not in shown
 
 
+def test_progress_while_a_pipe_is_copied(terminal: Terminal) -> None:
+    with progress("compressing", 32768, 4096, quiet=False, color="auto") as watch:
+        assert watch
+        watch(16384, 0)
+    shown = plain(terminal.getvalue())
+    assert re.search(r" 0 % 16,384 pages, .* copied to a temporary file", shown)
+
+
 def test_short_work_shows_none(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

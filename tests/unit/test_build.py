@@ -40,6 +40,23 @@ def copy_of_the_source(tmp_path: Path) -> Path:
     return target
 
 
+def test_the_source_folder_says_that_it_is_not_built(tmp_path: Path) -> None:
+    """It shadows the installed package for who works in it."""
+    source = copy_of_the_source(tmp_path)
+    for arguments in (["-c", "import migcomp.pipeline"], ["-m", "migcomp", "--help"]):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert "without its compiled core: run migcomp outside of it, or" in last
+        assert last == done.stderr.strip() or arguments[0] == "-c"
+
+
 def build(
     source: Path, hook: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:

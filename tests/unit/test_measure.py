@@ -29,12 +29,26 @@ def test_percentiles_are_upper_bounds_within_two_per_cent(times: list[int]) -> N
         assert exact <= histogram.percentile(share) <= exact * 1.02
     summary = histogram.summary()
     assert summary.most == ordered[-1]
-    assert summary.p50 <= summary.p90 <= summary.p99 <= summary.p999 <= summary.most
+    named = (summary.p50, summary.p90, summary.p99, summary.p999, summary.most)
+    told = [time for time in named if time is not None]
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(9, 0), (10, 1), (99, 1), (100, 2), (999, 2), (1000, 3)]
+)
+def test_percentiles_need_enough_times(count: int, told: int) -> None:
+    histogram = TimeHistogram()
+    for time in range(count):
+        histogram.add(time)
+    summary = histogram.summary()
+    named = (summary.p90, summary.p99, summary.p999)
+    assert [time is not None for time in named] == [True] * told + [False] * (3 - told)
 
 
 def test_no_times_at_all() -> None:
     summary = TimeHistogram().summary()
-    assert (summary.p50, summary.p999, summary.most) == (0, 0, 0)
+    assert (summary.p50, summary.p999, summary.most) == (0, None, 0)
 
 
 @st.composite

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -83,15 +84,56 @@ def test_a_file_that_comes_up_meanwhile(tmp_path: Path, force: bool) -> None:
     assert folder_names(tmp_path) == ["out"]
 
 
+def links_fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fail)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    links_fail(monkeypatch, number)
+    path = tmp_path / "out"
+    write(path)
+    assert path.read_bytes() == b"new"
+    assert folder_names(tmp_path) == ["out"]
+
+    other = tmp_path / "other"
+
+    def meanwhile() -> None:
+        with OutputFile(str(other)):
+            other.write_text("theirs")
+
+    with pytest.raises(OutputError, match="other exists already"):
+        meanwhile()
+    assert other.read_text() == "theirs"
+    assert folder_names(tmp_path) == ["other", "out"]
+
+
+def test_a_rename_that_fails_gives_the_name_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_links(*_: object) -> None:
-        raise PermissionError
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "link", no_links)
-    write(tmp_path / "out")
-    assert folder_names(tmp_path) == ["out"]
+    links_fail(monkeypatch, errno.EPERM)
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match="cannot be written: Input/output error"):
+        write(tmp_path / "out")
+    assert folder_names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES])
+def test_a_name_that_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    links_fail(monkeypatch, number)
+    with pytest.raises(OutputError, match=f"written: {os.strerror(number)}"):
+        write(tmp_path / "out")
+    assert folder_names(tmp_path) == []
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -17,11 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, LayoutError
 from migcomp.images import file
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH
 from migcomp.images.open import open_image as open_any
 from migcomp.images.raw import RawImage, spool
+from migcomp.pipeline import Choice, compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file
 
@@ -65,7 +67,9 @@ def test_a_page_is_a_hole_only_if_all_of_it_is(
     size = pages * page_size
     data = {block for block in data if block * FS_BLOCK < size}
     bounds = sorted({0, pages, *(cut for cut in cuts if cut < pages)})
-    layout = [Block(f"b{a}", (b - a) * page_size, 0) for a, b in pairwise(bounds)]
+    layout = [
+        Block(f"b{a}", (b - a) * page_size, a * page_size) for a, b in pairwise(bounds)
+    ]
     with memory_file() as path:
         sparse(path, size, data)
         with open_image(path, page_size=page_size, layout=layout) as image:
@@ -98,6 +102,52 @@ def test_holes_of_a_spooled_image_with_an_odd_end(tail: int) -> None:
         assert copy.page_map is not None
         assert copy.blocks == image.blocks
         assert [page for page, _ in pages_of(copy, 0)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_sparse_file_that_shrinks_is_no_hole(tmp_path: Path, dedup: bool) -> None:
+    path = tmp_path / "image"
+    sparse_at = str(path)
+    path.touch()
+    sparse(sparse_at, 64 * PAGE, {0, 1})
+    with open_image(sparse_at) as image:
+        os.truncate(path, 8 * PAGE)
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            list(image.runs(0))
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            compress(image, None, Choice(dedup=dedup))
+        with pytest.raises(ImageError, match="became shorter while it was read"):
+            image.read(4, 8)
+        assert image.read(0, 1) == b"d" * PAGE
+
+
+def seek_fails(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(fd: int, position: int, whence: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "lseek", fail)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_what_tells_no_holes_is_all_data(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with memory_file() as path:
+        sparse(path, 9 * PAGE, {3})
+        with open_image(path) as image:
+            seek_fails(monkeypatch, number)
+            assert pages_of(image, 0) == [(page, False) for page in range(9)]
+
+
+def test_a_file_that_cannot_be_read_is_no_hole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with memory_file() as path:
+        sparse(path, 9 * PAGE, {3})
+        with open_image(path) as image:
+            seek_fails(monkeypatch, errno.EIO)
+            with pytest.raises(ImageError, match=r"cannot be read: Input/output error"):
+                list(image.runs(0))
 
 
 # --- What is no image -----------------------------------------------------------------
@@ -148,21 +198,39 @@ def test_no_permission(tmp_path: Path) -> None:
     ],
 )
 def test_blocks_that_do_not_fit(lengths: tuple[int, ...], sentence: str) -> None:
-    layout = [Block(f"b{i}", length, 0) for i, length in enumerate(lengths)]
+    layout = [Block(f"b{i}", length, i << 20) for i, length in enumerate(lengths)]
+    refuse_layout(layout, sentence)
+
+
+def refuse_layout(layout: list[Block], sentence: str, page_size: int = PAGE) -> None:
     with (
-        memory_file(bytes(3 * PAGE)) as path,
-        pytest.raises(ImageError, match=sentence),
+        memory_file(bytes(3 * 16 * PAGE)) as path,
+        pytest.raises(LayoutError, match=sentence),
     ):
-        open_image(path, layout=layout)
+        open_image(path, layout=layout, page_size=page_size)
 
 
 def test_blocks_of_one_name() -> None:
-    layout = [Block("ram", PAGE, 0)] * 2
-    with (
-        memory_file(bytes(2 * PAGE)) as path,
-        pytest.raises(ImageError, match="the same name"),
-    ):
-        open_image(path, layout=layout)
+    layout = [Block("ram", PAGE, 0), Block("rom", PAGE, PAGE), Block("ram", PAGE, 0)]
+    refuse_layout(layout, "two blocks have the name ram; correct --block")
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (Block("b", PAGE, 7 * PAGE), "blocks a and b overlap at guest address 0x7000"),
+        (Block("b", 3 * PAGE, 2 * PAGE), "blocks b and a overlap at .* 0x4000"),
+        (Block("b", PAGE, 5), "b starts at 0x5, where no page of 4096 bytes begins"),
+        (Block("b", 2 * PAGE, (1 << 64) - PAGE), "ends at 0x10000000000001000, beyond"),
+    ],
+)
+def test_blocks_where_none_can_be(second: Block, sentence: str) -> None:
+    refuse_layout([Block("a", 4 * PAGE, 4 * PAGE), second], sentence)
+
+
+def test_a_block_begins_a_page_of_the_guests_size() -> None:
+    layout = [Block("a", 16 * PAGE, 0), Block("b", 16 * PAGE, 17 * PAGE)]
+    refuse_layout(layout, "where no page of 65536 bytes begins", 16 * PAGE)
 
 
 # --- Files that cannot be mapped ---------------------------------------------------
@@ -234,8 +302,6 @@ def test_a_pipe_has_no_length() -> None:
 def test_pipes_that_bring_something_else(
     size: int, pad: bool, layout: tuple[int, ...], sentence: str, dedup: bool
 ) -> None:
-    from migcomp.pipeline import Choice, compress
-
     path = piped(b"\1" * size)
     blocks = [Block("ram", length, 0) for length in layout]
     with (

@@ -91,7 +91,7 @@ def a_result() -> RunResult:
             Worker(130, 0.2801, 12, 340, 11),
             Worker(126, 0.2794, 9, 281, 9),
         ),
-        queue=Queue(256, 239, 91, 1200, 90, 7.21, 8),
+        queue=Queue(256, 256, 239, 91, 1200, 90, 7.21, 8),
         request_times=RequestTimes(
             2_100_000, 3_000_000, 3_400_000, 3_600_000, 3_600_000
         ),
@@ -101,10 +101,12 @@ def a_result() -> RunResult:
 
 
 def text_of(result: RunResult, width: int = 80) -> str:
-    """The report as on paper, blanks at the ends of lines cut off."""
+    """The report without colours; no line of it ends with a blank."""
     file = io.StringIO()
     render(result, Console(file=file, width=width, color_system=None))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    lines = file.getvalue().splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    return "\n".join(lines)
 
 
 ROW = "··-=░▒▓█"
@@ -186,6 +188,13 @@ def test_times_have_one_unit_where_one_fits(
     assert shown.startswith(text)
 
 
+def test_percentiles_that_so_few_requests_cannot_tell() -> None:
+    result = replace(a_result(), request_times=RequestTimes(10, 20, None, None, 30))
+    assert "per request   p50 10.0, p90 20.0, most 30.0 ns" in text_of(result)
+    times = json.loads(json.dumps(to_json(result)))["request-times-ns"]
+    assert times == {"p50": 10, "p90": 20, "p99": None, "p99.9": None, "most": 30}
+
+
 def test_pages_that_a_salvage_did_not_find() -> None:
     result = replace(a_result(), image_bytes=129 * MIB)
     assert re.search(r"^  missing +256 +1\.00 MiB$", text_of(result), re.M)
@@ -195,6 +204,12 @@ def test_pages_that_a_salvage_did_not_find() -> None:
     ("operation", "image", "stream", "headline"),
     [
         ("run", "a/b.raw", "", "b.raw: 128 MiB compressed to 31.5 MiB in 296 ms, not"),
+        (
+            "run",
+            "b.raw",
+            "/dev/null",
+            "b.raw to /dev/null: 128 MiB compressed to 31.5 M",
+        ),
         ("run", "-", "-", "stdin to stdout: 128 MiB compressed to 31.5 MiB in 296 ms"),
         ("restore", "b.raw", "s.migc", "s.migc to b.raw: 31.5 MiB restored to 128 MiB"),
         (
@@ -248,7 +263,7 @@ def test_nothing_measured_is_no_error() -> None:
         compressed_blocks=0,
         wall_seconds=0.0,
         workers=(),
-        queue=Queue(0, 0, 0, 0, 0, 0.0, 0),
+        queue=Queue(0, 0, 0, 0, 0, 0, 0.0, 0),
         request_times=RequestTimes(0, 0, 0, 0, 0),
         regions=(),
         blocks=(),
@@ -402,7 +417,7 @@ def test_json_has_qmps_figures() -> None:
     assert content["compression"] == {
         "pages": 11_136,
         "busy": 239,
-        "busy-rate": pytest.approx(239 / 256),
+        "busy-rate": pytest.approx(239 / 32_768),
         "compressed-size": 19_800_000 + 4 * 160,
         "compression-rate": pytest.approx(11_136 * 4096 / (19_800_000 + 4 * 160)),
     }
@@ -428,6 +443,8 @@ def test_json_is_complete() -> None:
     assert content["time"]["submitter-cpu-seconds"] == 0.0141
     assert content["time"]["cpu-seconds-per-gib"] == pytest.approx(4.5888)
     assert content["queue"]["depth-mean"] == 7.21
+    assert content["queue"]["requests"] == 256
+    assert content["queue"]["busy-share"] == pytest.approx(239 / 256)
     assert content["request-times-ns"]["p99.9"] == 3_600_000
     assert len(content["regions"]) == 256
     assert sum(c["pages"] for c in content["classes"].values()) == 32_768

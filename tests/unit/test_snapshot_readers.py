@@ -101,6 +101,23 @@ def test_diffs_that_are_none(tmp_path: Path) -> None:
     assert "is criu, and cannot have diffs" in refusal(pagemap, diffs=[diff])
 
 
+def test_a_diff_whose_changes_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    base.write_bytes(A + B)
+    diff = sparse(tmp_path / "diff", 2 * PAGE, (0, B))
+    real = os.lseek
+
+    def fail(fd: int, position: int, whence: int) -> int:
+        if whence == os.SEEK_DATA:
+            raise OSError(5, os.strerror(5))
+        return real(fd, position, whence)
+
+    monkeypatch.setattr(os, "lseek", fail)
+    assert "cannot be read: Input/output error" in refusal(base, diffs=[diff])
+
+
 def test_diffs_on_the_command_line(tmp_path: Path) -> None:
     base = sparse(tmp_path / "base", 3 * PAGE, (0, A))
     diffs = [
