@@ -77,6 +77,8 @@ def compressor(
     fill_zeros: bool = False,
     output_fd: int = -1,
     source: PageMap | None = None,
+    dedup: bool = False,
+    salvage: bool = False,
 ) -> Handler:
     """Classifies and compresses PageRequests.  ``source`` is the map of images
     whose pages are encoded, which the threads then decode.  Raises ValueError."""
@@ -92,8 +94,13 @@ def decompressor(
     fill_zeros: bool = False,
     output_fd: int = -1,
     source: None = None,
+    dedup: bool = False,
+    salvage: bool = False,
 ) -> Handler:
     """Decompresses PageRequests; with ``fill_zeros`` zero pages too.
+
+    ``dedup``: there may be deduplicated pages.  ``salvage``: a record that is
+    malformed or does not decompress makes its request ``lost`` and raises nothing.
 
     Pages that a record itself holds are written to ``output_fd``, each at its
     place in the image, by the queue's threads; what that raises is an OSError.
@@ -137,7 +144,10 @@ class PageRequest(_Request):
     @property
     def classes(self) -> bytes: ...
     @property
-    def hashes(self) -> bytes: ...
+    def hashes(self) -> bytes:
+        """Number and XXH64 of each page that is not zero, 8 bytes little-endian
+        each: what the image digest of the stream format covers."""
+
     @property
     def details(self) -> bytes: ...
     @property
@@ -150,6 +160,10 @@ class PageRequest(_Request):
     def data_size(self) -> int: ...
     @property
     def elapsed_ns(self) -> int: ...
+    @property
+    def lost(self) -> bool:
+        """Its record was no good, and it has no pages."""
+
     def load(
         self,
         source: PageMap,
@@ -188,8 +202,10 @@ class PageRequest(_Request):
         OSError."""
 
     def restore_deduplicated(self, fd: int, /) -> None:
-        """Fetches deduplicated pages' content from the image restored so far.
-        Raises OSError."""
+        """Fetches deduplicated pages' content from the image restored so far;
+        requests in the order of their pages.  Raises OSError: ELOOP where a page
+        refers to one that is deduplicated itself, ENODATA where no file is as
+        long."""
 
     def write_deduplicated(self) -> None:
         """Writes those pages where the queue's threads wrote the others.  Raises

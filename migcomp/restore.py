@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -29,11 +29,14 @@ from migcomp.pipeline import Progress, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
 from migcomp.salvage import Losses
 from migcomp.stream.layout import (
+    DEDUPLICATED,
     PAGES,
     RECORD_HEADER_SIZE,
+    compressed_in,
+    image_digest,
 )
 from migcomp.stream.reader import Record, StreamReader
-from migcomp.targets import Comparison, Nowhere, Pipe, SparseFile, Target
+from migcomp.targets import Comparison, Nowhere, Pipe, SparseFile, Target, erase
 from migcomp.workqueue import (
     DEFAULT_REQUESTS,
     MAX_THREADS,
@@ -61,7 +64,7 @@ def restore(
     Zero pages become holes where ``target`` is a regular file, which must be
     empty and readable.  With ``salvage`` damage is skipped and pages without
     content stay zero; otherwise the list is empty.  Raises StreamError,
-    CodecUnavailable, WorkerError, and the target's OSError.
+    CodecUnavailable, WorkerError (not with ``salvage``), and the target's OSError.
     """
     header = reader.header
     with ExitStack() as stack:
@@ -145,12 +148,12 @@ class _Run:
         self._progress = progress
         self._pending: deque[Record] = deque()
         self._digest = _core.Xxh64()
-        self._zero_hash = _core.xxh64(bytes(self._header.page_size))
         self._counts = PageCounts()
+        self._compressed_bytes = self._compressed_blocks = 0
         self._regions = RegionMap(self._header.packet_pages)
         self._times = TimeHistogram()
         self._next_page = 0
-        self.losses = Losses(self._header)
+        self.losses = Losses(self._header, reader.packets)
 
     def result(
         self,
@@ -185,6 +188,8 @@ class _Run:
             channels=header.channels,
             fill_zeros=self._target.fill_zeros,
             output_fd=self._target.output_fd,
+            dedup=header.dedup,
+            salvage=self._salvage,
         )
         try:
             with ThreadedWorkqueue(
@@ -196,7 +201,8 @@ class _Run:
             raise self._worker_error(codec, error) from error.__cause__
         blocks = self._finish()
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-        end = reader.end
+        length = sum(block.length for block in blocks)
+        pages = sum(pages_in(block.length, header.page_size) for block in blocks)
         return RunResult(
             operation=operation,
             image=image,
@@ -205,11 +211,11 @@ class _Run:
             settings=settings,
             codec=codec.info,
             pages=self._counts,
-            image_bytes=sum(block.length for block in blocks),
+            image_bytes=length,
             stream_bytes=reader.stream_bytes,
-            compressed_bytes=end.compressed_bytes if end else 0,
-            compressed_blocks=end.compressed_blocks if end else 0,
-            image_digest=self._digest.intdigest(),
+            compressed_bytes=self._compressed_bytes,
+            compressed_blocks=self._compressed_blocks,
+            image_digest=image_digest(pages, self._digest.intdigest()),
             wall_seconds=wall,
             submitter_cpu_seconds=cpu,
             workers=workers_of(stats),
@@ -217,6 +223,8 @@ class _Run:
             request_times=self._times.summary(),
             machine=machine(),
             regions=self._regions.regions(),
+            missing_bytes=self.losses.missing_bytes(length),
+            lost_bytes=self.losses.stream_bytes,
         )
 
     def _worker_error(
@@ -224,7 +232,8 @@ class _Run:
     ) -> StreamError | WorkerError:
         place = f"{self._reader.path}: page {error.page}: {error.reason}"
         if error.of_input or not codec.name.startswith(HANDLER_PREFIX):
-            return StreamError(f"{place}; restore --salvage saves what is sound")
+            advice = "" if self._salvage else "; restore --salvage saves what is sound"
+            return StreamError(place + advice)
         return WorkerError(place)
 
     # --- Submitting -------------------------------------------------------------
@@ -238,6 +247,7 @@ class _Run:
         records = reader.salvage() if self._salvage else reader.records()
         for record in records:
             if self._salvage and not self.losses.usable(record):
+                self.losses.drop(record)
                 continue
             if record.head.kind == PAGES:
                 self._submit(queue, record)
@@ -246,6 +256,8 @@ class _Run:
         while (request := queue.collect_request()) is not None:
             self._collect(queue, request)
         self._take_zeros()
+        if self._salvage:
+            self.losses.stream_bytes += reader.lost_bytes
 
     def _submit(self, queue: ThreadedWorkqueue, record: Record) -> None:
         head, channels = record.head, self._header.channels
@@ -253,11 +265,6 @@ class _Run:
         thread = head.channel % self._threads if channels else None
         while (request := queue.get_request(thread=thread)) is None:
             self._collect(queue, queue.collect_request())
-        if head.channel >= max(channels, 1):
-            raise StreamError(
-                f"{self._reader.path}: page {head.first_page}: a record of a "
-                "channel that the header does not announce"
-            )
         request.load_record(
             record.body,
             head.first_page,
@@ -273,51 +280,79 @@ class _Run:
     def _collect(self, queue: ThreadedWorkqueue, request: PageRequest) -> None:
         self._take_zeros()
         record = self._pending.popleft()
-        head, counts = record.head, request.counts
-        self._skip_to(head.first_page)
-        if counts[2]:
-            try:
-                request.restore_deduplicated(self._target.fd)
-            except OSError as error:
+        self._skip_to(record.head.first_page)
+        if request.lost or not self._fetch_deduplicated(request, record):
+            self.losses.drop(record)
+        else:
+            self._take(request, record)
+        queue.release_request(request)
+        self._tell()
+
+    def _fetch_deduplicated(self, request: PageRequest, record: Record) -> bool:
+        """False when it refers to what cannot be, and nothing of it was kept."""
+        if not request.counts[DEDUPLICATED]:
+            return True
+        head = record.head
+        try:
+            request.restore_deduplicated(self._target.fd)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ELOOP):
+                raise
+            if not self._salvage:
                 raise StreamError(
                     f"{self._reader.path}: a deduplicated page near page "
-                    f"{head.first_page} refers to one that is not there"
+                    f"{head.first_page} refers to one that it must not refer to"
                 ) from error
-            request.write_deduplicated()
-            if self._salvage:
-                self.losses.add_orphans(record)
+            size = self._header.page_size
+            erase(self._target, head.first_page * size, head.pages * size)
+            return False
+        request.write_deduplicated()
+        return True
+
+    def _take(self, request: PageRequest, record: Record) -> None:
+        head = record.head
+        zero, same, deduplicated, normal, compressed = counts = request.counts
+        size, blocks = compressed_in(self._header, counts, head.body_size)
+        if deduplicated and self._salvage:
+            deduplicated -= self.losses.add_orphans(record)
         self._digest.update(request.hashes)
         self._target.pages(request)
-        zero, same, deduplicated, normal, compressed = counts
         total = self._counts
         total.zero += zero
         total.same_filled += same
         total.deduplicated += deduplicated
         total.normal += normal
         total.compressed += compressed
+        self._compressed_bytes += size
+        self._compressed_blocks += blocks
         self._times.add(request.elapsed_ns)
-        queue.release_request(request)
         self._next_page = head.first_page + head.pages
-        self._regions.add(head.first_page, counts, RECORD_HEADER_SIZE + head.body_size)
-        if self._progress is not None:
-            self._progress(self._next_page, self._reader.stream_bytes)
+        self._regions.add(
+            head.first_page,
+            (zero, same, deduplicated, normal, compressed),
+            RECORD_HEADER_SIZE + head.body_size,
+        )
 
     def _take_zeros(self) -> None:
         while self._pending and self._pending[0].head.kind != PAGES:
             head = self._pending.popleft().head
             self._skip_to(head.first_page)
-            for count in _steps(head.pages, 1 << 13):
-                self._digest.update(self._zero_hash.to_bytes(8, "little") * count)
             self._target.zeros(head.first_page, head.pages)
             self._counts.zero += head.pages
             self._next_page = head.first_page + head.pages
             self._regions.add_zeros(head.first_page, head.pages, RECORD_HEADER_SIZE)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._next_page, self._reader.stream_bytes)
 
     def _skip_to(self, page: int) -> None:
         """Pages that salvage did not find stay zero."""
         if page > self._next_page:
             self.losses.add(range(self._next_page, page))
             self._target.zeros(self._next_page, page - self._next_page)
+            self._next_page = page
 
     def _finish(self) -> tuple[Block, ...]:
         header, end = self._header, self._reader.end
@@ -334,20 +369,17 @@ class _Run:
         pages = sum(pages_in(n, header.page_size) for n in lengths)
         if self._salvage:
             self._skip_to(pages)
-        elif end is not None and end.image_digest != self._digest.intdigest():
-            raise StreamError(
-                f"{self._reader.path}: the image is not the one that was "
-                "compressed: its digest differs"
+        elif end is not None:
+            self._reader.check_totals(
+                self._counts, self._compressed_bytes, self._compressed_blocks
             )
+            if end.image_digest != image_digest(pages, self._digest.intdigest()):
+                raise StreamError(
+                    f"{self._reader.path}: the image is not the one that was "
+                    "compressed: its digest differs"
+                )
         self._target.finish(sum(lengths))
         return blocks
-
-
-def _steps(total: int, most: int) -> Iterator[int]:
-    while total:
-        step = min(total, most)
-        yield step
-        total -= step
 
 
 def codec_of(reader: StreamReader, handler: str = "") -> Codec:

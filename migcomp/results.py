@@ -151,7 +151,9 @@ class RunResult:
     ``stream`` are paths as given, ``-`` for standard input or output and empty
     when there is none; ``compressed_bytes`` is what the compressed blocks
     take without any framing, ``compressed_blocks`` their number;
-    ``image_digest`` is the stream format's.
+    ``image_digest`` is the stream format's.  Of a damaged stream, ``pages`` are
+    those that were saved, ``missing_bytes`` of the image are zeros instead of the
+    rest, and ``lost_bytes`` of the stream gave nothing.
     """
 
     operation: str
@@ -173,6 +175,13 @@ class RunResult:
     request_times: RequestTimes
     machine: Machine
     regions: tuple[Region, ...] = field(default=())
+    missing_bytes: int = 0
+    lost_bytes: int = 0
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the image that the stream gave: all, unless it is damaged."""
+        return self.image_bytes - self.missing_bytes
 
     # --- QMP's figures ------------------------------------------------------
 
@@ -216,7 +225,7 @@ class RunResult:
     @property
     def image_rate(self) -> float:
         """Image bytes over stream bytes: what the whole run brought."""
-        return self.image_bytes / self.stream_bytes if self.stream_bytes else 0.0
+        return self.saved_bytes / self.stream_bytes if self.stream_bytes else 0.0
 
     @property
     def nonzero_bytes(self) -> int:
@@ -224,7 +233,7 @@ class RunResult:
 
     @property
     def image_bytes_per_second(self) -> float:
-        return self._per_second(self.image_bytes)
+        return self._per_second(self.saved_bytes)
 
     @property
     def nonzero_bytes_per_second(self) -> float:
@@ -242,7 +251,7 @@ class RunResult:
     @property
     def cpu_seconds_per_gib(self) -> float:
         """CPU seconds for each GiB of guest memory."""
-        return self.cpu_seconds * 2**30 / self.image_bytes if self.image_bytes else 0.0
+        return self.cpu_seconds * 2**30 / self.saved_bytes if self.saved_bytes else 0.0
 
     def _per_second(self, amount: float) -> float:
         return amount / self.wall_seconds if self.wall_seconds else 0.0

@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from migcomp.stream.layout import (
     COMPRESSED,
     DEDUPLICATED,
+    RECORD_HEADER_SIZE,
     StreamHeader,
     detail_size,
 )
+from migcomp.stream.packets import Packets
 from migcomp.stream.reader import Record
 
 
 class Losses:
-    """``missing`` pages in order; ``next_page`` follows the last record seen."""
+    """``missing`` pages in order; ``next_page`` follows the last record seen;
+    ``stream_bytes`` of the stream gave no page."""
 
-    def __init__(self, header: StreamHeader) -> None:
+    def __init__(self, header: StreamHeader, packets: Packets) -> None:
         self.missing: list[range] = []
         self.next_page = 0
+        self.stream_bytes = 0
         self._header = header
+        self._packets = packets
         self._broken_channels: set[int] = set()
 
     def usable(self, record: Record) -> bool:
@@ -30,20 +35,17 @@ class Losses:
         Not so when a channel's history has a gap before it.
         """
         head = record.head
-        for channel in self._channels_of(range(self.next_page, head.first_page)):
-            self._broken_channels.add(channel)
+        gap = range(self.next_page, head.first_page)
+        self._broken_channels |= self._packets.channels_of(gap)
         self.next_page = head.first_page + head.pages
         return (
             head.channel not in self._broken_channels
             or COMPRESSED not in bytes(record.body)[: head.pages]
         )
 
-    def _channels_of(self, pages: range) -> set[int]:
-        channels, packet = self._header.channels, self._header.packet_pages
-        if not channels or not pages:
-            return set()
-        packets = range(pages.start // packet, -(-pages.stop // packet))
-        return {number % channels for number in packets[:channels]}
+    def drop(self, record: Record) -> None:
+        """It is whole, and of no use."""
+        self.stream_bytes += RECORD_HEADER_SIZE + record.head.body_size
 
     def add(self, pages: range) -> None:
         """``pages`` follow all that are missing so far."""
@@ -51,12 +53,23 @@ class Losses:
             pages = range(self.missing.pop().start, pages.stop)
         self.missing.append(pages)
 
-    def add_orphans(self, record: Record) -> None:
-        """Deduplicated pages whose content is among the missing."""
+    def missing_bytes(self, length: int) -> int:
+        """Of an image of that length."""
+        size = self._header.page_size
+        return sum(
+            min(pages.stop * size, length) - pages.start * size
+            for pages in self.missing
+        )
+
+    def add_orphans(self, record: Record) -> int:
+        """Deduplicated pages whose content is among the missing; how many."""
+        orphans = 0
         for page, equal in deduplicated_pages(record, self._header):
             at = bisect.bisect_right(self.missing, equal, key=lambda r: r.start)
             if at and equal in self.missing[at - 1]:
                 self.add(range(page, page + 1))
+                orphans += 1
+        return orphans
 
 
 def deduplicated_pages(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from migcomp.errors import Mismatch
 from migcomp.images.image import UNKNOWN_LENGTH, Image
+from migcomp.stream.sink import write_all
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,6 +31,13 @@ class Target(Protocol):
     def pages(self, request: PageRequest) -> None: ...
     def zeros(self, first_page: int, pages: int) -> None: ...
     def finish(self, length: int) -> None: ...
+
+
+def erase(target: Target, offset: int, size: int) -> None:
+    """Makes zeros of what the workers wrote there."""
+    while size and target.output_fd >= 0:
+        done = os.pwrite(target.output_fd, bytes(min(size, 1 << 20)), offset)
+        offset, size = offset + done, size - done
 
 
 class SparseFile:
@@ -94,14 +102,7 @@ class Pipe:
         self._put(data, whole)
 
     def _put(self, data: Buffer, most: int) -> None:
-        # Released even if writing fails: an exception keeps what its frames
-        # refer to, and a queue cannot end while a request's data is in use.
-        with memoryview(data) as view:
-            done, end = 0, min(view.nbytes, most)
-            while done < end:
-                with view[done:end] as rest:
-                    done += self._file.write(rest)
-        self._written += done
+        self._written += write_all(self._file, data, most)
 
 
 class Comparison:

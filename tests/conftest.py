@@ -330,6 +330,9 @@ def decode(stream: bytes) -> Decoded:
             classes[0] += rec.pages
         elif rec.kind == PAGES:
             assert rec.pages <= packet
+            assert rec.channel == (
+                rec.first_page // packet % channels if channels else 0
+            )
             for kind in rec.body[: rec.pages]:
                 classes[kind] += 1
                 assert kind != 2 or flags & 1
@@ -342,13 +345,15 @@ def decode(stream: bytes) -> Decoded:
     end = parts.records[-1]
     pages = len(image) // page_size
     digests = b"".join(
-        struct.pack("<Q", xxh64(image[i * page_size : (i + 1) * page_size]))
+        struct.pack("<QQ", i, xxh64(page))
         for i in range(pages)
+        if any(page := image[i * page_size : (i + 1) * page_size])
     )
+    digest = xxh64(struct.pack("<QQ", xxh64(digests), pages))
     fields = struct.unpack_from("<QQ5QQQI", end.body)
     lengths = list(struct.unpack_from(f"<{blocks}Q", end.body, 76))
     assert (end.kind, end.first_page, end.pages, seen) == (END, pages, 0, [])
-    assert fields[:2] == (pages, xxh64(digests))
+    assert fields[:2] == (pages, digest)
     assert list(fields[2:7]) == classes
     assert all(a in (b, (1 << 64) - 1) for a, b in zip(announced, lengths, strict=True))
     rest = end.body[76 + blocks * 8 :]

@@ -369,10 +369,5 @@ void page_compress_ops(PageJob *job, ThreadedWorkqueueOps *ops)
 
 void page_compress_job_end(PageJob *job)
 {
-    for (uint32_t i = 0; i < job->channels; i++) {
-        if (job->channel_contexts[i]) {
-            job->library->ops->compressor_free(job->channel_contexts[i]);
-            job->channel_contexts[i] = NULL;
-        }
-    }
+    page_job_end(job, job->library->ops->compressor_free);
 }

@@ -4,11 +4,11 @@
  * come from outside: nothing in them is believed before it was checked.
  */
 #define _GNU_SOURCE
-#include "bytes.h"
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
 #include "page_write.h"
+#include "record.h"
 #include "xxh64.h"
 
 #include <errno.h>
@@ -18,103 +18,16 @@ typedef struct DecompressState {
     void *decompressor; /* for independent blocks; NULL for codec none */
 } DecompressState;
 
-/* The part of the body that is still to be read. */
-typedef struct Rest {
-    const uint8_t *at;
-    size_t size;
-} Rest;
-
-static const uint8_t *take(Rest *rest, size_t size)
-{
-    const uint8_t *at = rest->at;
-
-    if (size > rest->size) {
-        return NULL;
-    }
-    rest->at += size;
-    rest->size -= size;
-    return at;
-}
-
 static uint8_t *page_data(const PageJob *job, const PageRequest *request,
                           uint32_t i)
 {
     return request->data + (size_t)i * job->page_size;
 }
 
-static int malformed(PageRequest *request, uint32_t i, const char *what)
-{
-    return page_request_fail(request, request->first_page + i, true, "%s",
-                             what);
-}
-
-/* --- Classes and details --------------------------------------------------- */
-
-static int read_detail(const PageJob *job, PageRequest *request, uint32_t i,
-                       Rest *rest)
-{
-    const uint8_t *at;
-
-    switch (request->classes[i]) {
-    case PAGE_SAME:
-    case PAGE_DEDUPLICATED:
-        at = take(rest, 8);
-        if (!at) {
-            return malformed(request, i, "the record's details are cut off");
-        }
-        request->values[i] = load_le64(at);
-        if (request->classes[i] == PAGE_DEDUPLICATED &&
-            request->values[i] >= request->first_page + i) {
-            return malformed(request, i,
-                             "a deduplicated page refers to a later page");
-        }
-        return 0;
-    case PAGE_COMPRESSED:
-        if (!job->library->ops->decompress) {
-            return malformed(request, i, "a compressed page without a codec");
-        }
-        if (job->grouping == GROUPING_PAGE) {
-            at = take(rest, 2);
-            if (!at) {
-                return malformed(request, i,
-                                 "the record's details are cut off");
-            }
-            request->sizes[i] = load_le16(at);
-        }
-        return 0;
-    default:
-        return 0;
-    }
-}
-
-static int read_table(const PageJob *job, PageRequest *request, Rest *rest)
-{
-    const uint8_t *classes = take(rest, request->pages);
-
-    memset(request->counts, 0, sizeof(request->counts));
-    if (!classes) {
-        return malformed(request, 0, "the record's classes are cut off");
-    }
-    /* Checked where nobody can change it any more. */
-    memcpy(request->classes, classes, request->pages);
-    for (uint32_t i = 0; i < request->pages; i++) {
-        if (request->classes[i] >= PAGE_CLASSES) {
-            return malformed(request, i, "a page of unknown class");
-        }
-        request->counts[request->classes[i]]++;
-        int failed = read_detail(job, request, i, rest);
-
-        if (failed) {
-            return failed;
-        }
-    }
-    return 0;
-}
-
 /* --- Payload --------------------------------------------------------------- */
 
 static int decompress_page(const PageJob *job, PageRequest *request,
-                           void *decompressor, uint32_t i, Rest *rest)
+                           void *decompressor, uint32_t i, RecordRest *rest)
 {
     uint8_t *page = page_data(job, request, i);
     bool compressed = request->classes[i] == PAGE_COMPRESSED;
@@ -124,9 +37,9 @@ static int decompress_page(const PageJob *job, PageRequest *request,
     if (!compressed && request->classes[i] != PAGE_NORMAL) {
         return 0;
     }
-    from = take(rest, size);
+    from = record_take(rest, size);
     if (!from) {
-        return malformed(request, i, "the record's payload is cut off");
+        return record_malformed(request, i, "the record's payload is cut off");
     }
     if (!compressed) {
         memcpy(page, from, size);
@@ -164,36 +77,41 @@ static void *channel_decompressor(PageJob *job, uint32_t channel)
 }
 
 static int decompress_packet(PageJob *job, PageRequest *request,
-                             void *decompressor, Rest *rest)
+                             void *decompressor, RecordRest *rest)
 {
     uint32_t normal = request->counts[PAGE_NORMAL];
     uint32_t compressed = request->counts[PAGE_COMPRESSED];
     uint32_t content = normal ? normal : compressed;
     size_t size = (size_t)content * job->page_size;
     size_t from_size = normal ? size : rest->size;
-    const uint8_t *from = take(rest, from_size);
+    const uint8_t *from = record_take(rest, from_size);
 
     if (normal && compressed) {
-        return malformed(request, 0, "a packet of two kinds of pages");
+        return record_malformed(request, 0, "a packet of two kinds of pages");
     }
     if (!content) {
         return from_size
-                   ? malformed(request, 0, "a payload without pages for it")
+                   ? record_malformed(request, 0,
+                                      "a payload without pages for it")
                    : 0;
     }
     if (!from) {
-        return malformed(request, 0, "the record's payload is cut off");
+        return record_malformed(request, 0, "the record's payload is cut off");
     }
     if (normal) {
         memcpy(request->data, from, size);
     } else {
         if (job->grouping == GROUPING_STREAM) {
+            if (job->channel_lost[request->channel]) {
+                return record_malformed(
+                    request, 0, "an earlier record of its channel is lost");
+            }
             decompressor = channel_decompressor(job, request->channel);
         }
         if (!decompressor) {
-            return page_request_fail(request, request->first_page, false,
-                                     "no memory for channel %u",
-                                     request->channel);
+            page_request_fail(request, request->first_page, false,
+                              "no memory for channel %u", request->channel);
+            return -ENOMEM;
         }
         if (job->library->ops->decompress(decompressor, request->data, size,
                                           from, from_size,
@@ -207,7 +125,7 @@ static int decompress_packet(PageJob *job, PageRequest *request,
 }
 
 static int read_payload(PageJob *job, PageRequest *request,
-                        void *decompressor, Rest *rest)
+                        void *decompressor, RecordRest *rest)
 {
     int failed = 0;
 
@@ -219,7 +137,8 @@ static int read_payload(PageJob *job, PageRequest *request,
         }
     }
     if (!failed && rest->size) {
-        return malformed(request, 0, "data beyond the record's last page");
+        return record_malformed(request, 0,
+                                "data beyond the record's last page");
     }
     return failed;
 }
@@ -254,18 +173,19 @@ static void finish_pages(const PageJob *job, PageRequest *request)
 static int handle_body(PageJob *job, PageRequest *request,
                        const DecompressState *state)
 {
-    Rest rest = {request->input, request->input_size};
+    RecordRest rest = {request->input, request->input_size};
     int failed = 0;
 
     request->failure = (PageFailure){0};
     if (request->pages > job->pages_max ||
         request->channel >= (job->channels ? job->channels : 1)) {
-        return malformed(request, 0, "a record that exceeds the header");
+        return record_malformed(request, 0, "a record that exceeds the header");
     }
     if (xxh64(rest.at, rest.size, 0) != request->body_checksum) {
-        return malformed(request, 0, "the record's checksum does not match");
+        return record_malformed(request, 0,
+                                "the record's checksum does not match");
     }
-    failed = read_table(job, request, &rest);
+    failed = record_table(job, request, &rest);
     if (!failed) {
         failed = read_payload(job, request, state->decompressor, &rest);
     }
@@ -286,15 +206,16 @@ static int handle_mapped(PageJob *job, PageRequest *request,
     Guard guard;
 
     if (job->copy_input && request->input_size > page_job_input_max(job)) {
-        return malformed(request, 0, "a record that exceeds the header");
+        return record_malformed(request, 0, "a record that exceeds the header");
     }
     if (job->copy_input && !page_request_copy(job, request)) {
-        return page_request_fail(request, request->first_page, false,
-                                 "no memory for a copy of the record");
+        page_request_fail(request, request->first_page, false,
+                          "no memory for a copy of the record");
+        return -ENOMEM;
     }
     if (!GUARD_ENTER(&guard, request->input, request->input_size)) {
-        return malformed(request, 0,
-                         "the stream became shorter while it was read");
+        return record_malformed(request, 0,
+                                "the stream became shorter while it was read");
     }
     if (job->copy_input) {
         memcpy(request->copy, request->input, request->input_size);
@@ -309,15 +230,34 @@ static int handle_mapped(PageJob *job, PageRequest *request,
     return failed;
 }
 
+/* A record that is not what it should be, and all that builds on it. */
+static void lose(PageJob *job, PageRequest *request)
+{
+    request->lost = true;
+    request->data_size = 0;
+    memset(request->classes, PAGE_ZERO, request->pages);
+    memset(request->counts, 0, sizeof(request->counts));
+    if (job->grouping == GROUPING_STREAM) {
+        job->channel_lost[request->channel] = true;
+    }
+}
+
 static int decompress_handler(void *opaque, void *thread_state,
                               void *job_opaque)
 {
     PageJob *job = job_opaque;
     PageRequest *request = opaque;
     int64_t start = event_clock();
+
+    request->lost = false;
     int failed = request->mapped ? handle_mapped(job, request, thread_state)
                                  : handle_body(job, request, thread_state);
 
+    /* Neither want of memory nor a failed write is the record's fault. */
+    if (failed == -EIO && !request->failure.written && job->salvage) {
+        lose(job, request);
+        failed = 0;
+    }
     request->elapsed_ns = (uint64_t)(event_clock() - start);
     return failed;
 }
@@ -382,10 +322,5 @@ void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops)
 
 void page_decompress_job_end(PageJob *job)
 {
-    for (uint32_t i = 0; i < job->channels; i++) {
-        if (job->channel_contexts[i]) {
-            job->library->ops->decompressor_free(job->channel_contexts[i]);
-            job->channel_contexts[i] = NULL;
-        }
-    }
+    page_job_end(job, job->library->ops->decompressor_free);
 }

@@ -6,6 +6,7 @@
 #include "xxh64.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -100,7 +101,53 @@ int dedup_resolve(DedupTable *table, const PageMap *map, PageRequest *request)
     return 0;
 }
 
-int dedup_restore(const PageJob *job, PageRequest *request, int fd)
+/* --- Back ------------------------------------------------------------------ */
+
+/* Pages come in ascending order; 0 or a negative errno. */
+static int page_set_add(PageSet *set, uint64_t page)
+{
+    uint64_t number = page / 64;
+
+    if (!set->words_nr || set->words[set->words_nr - 1].number < number) {
+        if (set->words_nr == set->room) {
+            size_t room = set->room ? set->room * 2 : 64;
+            PageSetWord *words =
+                reallocarray(set->words, room, sizeof(*words));
+
+            if (!words) {
+                return -ENOMEM;
+            }
+            set->words = words;
+            set->room = room;
+        }
+        set->words[set->words_nr++] = (PageSetWord){number, 0};
+    }
+    if (set->words[set->words_nr - 1].number != number) {
+        return -EINVAL;
+    }
+    set->words[set->words_nr - 1].pages |= UINT64_C(1) << page % 64;
+    return 0;
+}
+
+static bool page_set_has(const PageSet *set, uint64_t page)
+{
+    uint64_t number = page / 64;
+    size_t low = 0, high = set->words_nr;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (set->words[middle].number < number) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < set->words_nr && set->words[low].number == number &&
+           set->words[low].pages >> page % 64 & 1;
+}
+
+int dedup_restore(PageJob *job, PageRequest *request, int fd)
 {
     size_t page_size = job->page_size;
 
@@ -111,6 +158,14 @@ int dedup_restore(const PageJob *job, PageRequest *request, int fd)
 
         if (request->classes[i] != PAGE_DEDUPLICATED) {
             continue;
+        }
+        if (page_set_has(&job->deduplicated, equal)) {
+            return -ELOOP;
+        }
+        int failed = page_set_add(&job->deduplicated, request->first_page + i);
+
+        if (failed) {
+            return failed;
         }
         if (equal >= request->first_page) {
             uint64_t here = equal - request->first_page;

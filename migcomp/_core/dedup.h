@@ -29,8 +29,10 @@ int dedup_resolve(DedupTable *table, const PageMap *map, PageRequest *request);
 /*
  * Gives deduplicated pages of a decompressed request their content, read from
  * the image restored so far: page n at offset n * page_size of fd, zeros where
- * the file ends before.  Negative errno; -ENODATA when no file is so long.
+ * the file ends before.  Requests come in the order of their pages.  Negative
+ * errno; -ENODATA when no file is so long, -ELOOP when a page refers to one that
+ * is deduplicated itself, -EINVAL in another order.
  */
-int dedup_restore(const PageJob *job, PageRequest *request, int fd);
+int dedup_restore(PageJob *job, PageRequest *request, int fd);
 
 #endif

@@ -44,6 +44,19 @@ void page_request_uninit(PageRequest *request)
     free(request->copy);
 }
 
+void page_job_end(PageJob *job, void (*context_free)(void *))
+{
+    for (uint32_t i = 0; i < job->channels; i++) {
+        if (job->channel_contexts[i]) {
+            context_free(job->channel_contexts[i]);
+            job->channel_contexts[i] = NULL;
+        }
+        job->channel_lost[i] = false;
+    }
+    free(job->deduplicated.words);
+    job->deduplicated = (PageSet){0};
+}
+
 size_t page_job_input_max(const PageJob *job)
 {
     size_t pages = (size_t)job->pages_max * job->page_size;

@@ -27,6 +27,18 @@ typedef enum Grouping {
 #define REQUEST_BYTES_MAX (4u << 20)
 #define CHANNELS_MAX 256u
 
+/* Numbers of pages, 64 to a word; only those words that have any are there, in
+ * ascending order. */
+typedef struct PageSetWord {
+    uint64_t number; /* of the first page / 64 */
+    uint64_t pages;  /* a bit each */
+} PageSetWord;
+
+typedef struct PageSet {
+    PageSetWord *words;
+    size_t words_nr, room;
+} PageSet;
+
 /* What all requests of a queue have in common; opaque of its operations. */
 typedef struct PageJob {
     /* Constant. */
@@ -38,6 +50,9 @@ typedef struct PageJob {
     uint32_t channels; /* for GROUPING_STREAM */
     bool copy_input;   /* the codec must not touch mapped memory itself */
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
+    bool dedup;        /* decompress: there may be deduplicated pages */
+    bool salvage;      /* decompress: a record that is no good is lost, and
+                        * not the end of all */
     int output_fd;     /* decompress: where the pages that are the record's own
                         * go, each at its place; -1: nowhere */
     const PageMap *source; /* compress: whose pages the threads can decode */
@@ -46,6 +61,11 @@ typedef struct PageJob {
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
      * thread that handles the channel's requests. */
     void *channel_contexts[CHANNELS_MAX];
+    /* With salvage, by the same thread: what follows cannot be decompressed. */
+    bool channel_lost[CHANNELS_MAX];
+
+    /* Decompress: the deduplicated pages so far; the submitter's. */
+    PageSet deduplicated;
 } PageJob;
 
 typedef enum Stage {
@@ -89,6 +109,7 @@ typedef struct PageRequest {
     size_t data_size;
     uint32_t counts[PAGE_CLASSES];
     uint64_t elapsed_ns; /* time in the handler, all stages */
+    bool lost;           /* decompress: see PageJob.salvage; has no pages then */
     PageFailure failure; /* valid when the handler failed */
 
     /* Room for a copy of the input, written by whoever holds the request: for
@@ -107,9 +128,10 @@ size_t page_job_data_room(const PageJob *job);
 void page_compress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 
-/* After the queue has been destroyed: frees the channels' contexts. */
+/* After the queue has been destroyed: frees what the job has gathered. */
 void page_compress_job_end(PageJob *job);
 void page_decompress_job_end(PageJob *job);
+void page_job_end(PageJob *job, void (*context_free)(void *));
 
 /* What a request's input is at most: its pages, or the body of a record. */
 size_t page_job_input_max(const PageJob *job);

@@ -9,6 +9,7 @@
 #include <Python.h>
 
 #include "bench.h"
+#include "bytes.h"
 #include "codec.h"
 #include "dedup.h"
 #include "event.h"

@@ -21,7 +21,7 @@ from migcomp.stream.layout import (
     RECORD_HEADER_SIZE,
     ZERO,
     StreamHeader,
-    detail_size,
+    compressed_in,
 )
 from migcomp.stream.reader import Record, StreamReader
 from migcomp.workqueue import ThreadedWorkqueue
@@ -37,7 +37,7 @@ def read_contents(reader: StreamReader) -> Contents:
     header = reader.header
     counts = PageCounts()
     regions = RegionMap(header.packet_pages)
-    compressed_bytes = records = 0
+    compressed_bytes = compressed_blocks = records = 0
     problem = ""
     try:
         for record in reader.records():
@@ -56,15 +56,13 @@ def read_contents(reader: StreamReader) -> Contents:
             counts.normal += normal
             counts.compressed += compressed
             regions.add(head.first_page, here, size)
-            details = sum(
-                number * detail_size(kind, header.grouping)
-                for kind, number in enumerate(here)
-            )
-            data = head.body_size - head.pages - details
-            compressed_bytes += data - normal * header.page_size
+            data, blocks = compressed_in(header, here, head.body_size)
+            compressed_bytes += data
+            compressed_blocks += blocks
+        reader.check_totals(counts, compressed_bytes, compressed_blocks)
     except StreamError as error:
         problem = str(error)
-    end = reader.end
+    end = None if problem else reader.end
     return Contents(
         path=reader.path,
         settings=_settings(header),
@@ -92,12 +90,11 @@ def _count(record: Record, reader: StreamReader) -> tuple[int, int, int, int, in
 def _classes(record: Record, reader: StreamReader) -> bytes:
     """Of a PAGES record's pages.  Raises StreamError if it contradicts itself."""
     head, header = record.head, reader.header
-    classes = bytes(memoryview(record.body)[: head.pages])
+    classes = reader.classes_of(record)
     if (
         len(classes) != head.pages
-        or head.pages > header.packet_pages
-        or head.channel >= max(header.channels, 1)
-        or max(classes, default=0) >= len(_CLASSES)
+        or max(classes) >= len(_CLASSES)
+        or (DEDUPLICATED in classes and not header.dedup)
     ):
         raise StreamError(
             f"{reader.path}: the record at byte {record.offset} is damaged; "
@@ -147,11 +144,15 @@ def read_page(reader: StreamReader, number: int, handler: str = "") -> StoredPag
     kind = _class_of(record, number, reader)
     equals = _equal_to(record, number, header) if kind == DEDUPLICATED else None
     source, place = record, number
-    while _class_of(source, place, reader) == DEDUPLICATED:
-        earlier = _equal_to(source, place, header)
-        if earlier >= place:
-            raise StreamError(f"{reader.path}: page {place} refers to a later one")
-        source, place = reader.find(earlier), earlier
+    if equals is not None:
+        if equals >= number:
+            raise StreamError(f"{reader.path}: page {number} refers to a later one")
+        source, place = reader.find(equals), equals
+        if _class_of(source, place, reader) == DEDUPLICATED:
+            raise StreamError(
+                f"{reader.path}: page {number} refers to page {equals}, which is "
+                "deduplicated itself"
+            )
     block, address = _place(_blocks(reader, reader.pages or 0), number, header)
     return StoredPage(
         path=reader.path,
@@ -201,6 +202,7 @@ def _decompress(reader: StreamReader, record: Record, page: int, handler: str) -
         pages_max=header.packet_pages,
         channels=header.channels,
         fill_zeros=True,
+        dedup=header.dedup,
     )
     start = (page - record.head.first_page) * header.page_size
     data = b""

@@ -281,6 +281,26 @@ def detail_size(page_class: int, grouping: str) -> int:
     return 2 if page_class == COMPRESSED and grouping == "page" else 0
 
 
+def compressed_in(
+    header: StreamHeader, counts: tuple[int, int, int, int, int], body_size: int
+) -> tuple[int, int]:
+    """Bytes and number of the compressed blocks in a PAGES record's body."""
+    pages, normal, compressed = sum(counts), counts[NORMAL], counts[COMPRESSED]
+    if not compressed:
+        return 0, 0
+    details = sum(
+        number * detail_size(kind, header.grouping)
+        for kind, number in enumerate(counts)
+    )
+    size = body_size - pages - details - normal * header.page_size
+    return size, compressed if header.grouping == "page" else 1
+
+
+def image_digest(pages: int, items: int) -> int:
+    """``items``: XXH64 over number and XXH64 of each page that is not zero."""
+    return xxh64(_ENTRY.pack(items, pages))
+
+
 IndexEntry = tuple[int, int]  # first page, offset of the record's header
 
 
@@ -329,7 +349,21 @@ class EndRecord:
         )
 
 
+def end_size(blocks: int, indexes: int) -> int:
+    """Of the body of an END record."""
+    return (
+        _TOTALS.size + 2 * _COUNT.size + blocks * _CHECKSUM.size + indexes * _ENTRY.size
+    )
+
+
+def indexes_max(size: int) -> int:
+    """INDEX records that a stream of ``size`` bytes has at most: all but the last
+    are full, and each entry is that of a record."""
+    return size // (INDEX_ENTRIES * (RECORD_HEADER_SIZE + _ENTRY.size)) + 1
+
+
 def unpack_end(body: Buffer, header: StreamHeader) -> EndRecord:
+    """Takes memory for every entry: the caller knows that there are not too many."""
     cursor = _Cursor(body)
     pages, digest, *counts, size, blocks = cursor.unpack(_TOTALS)
     (count,) = cursor.unpack(_COUNT)

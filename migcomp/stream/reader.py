@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
 from migcomp.errors import StreamError
+from migcomp.results import PageCounts
 from migcomp.stream.layout import (
     END,
     END_MAX,
     FIXED_SIZE,
     FOOTER_SIZE,
-    IMAGE_MAX,
     INDEX,
     INDEX_ENTRIES,
     MAGIC,
@@ -29,18 +29,24 @@ from migcomp.stream.layout import (
     IndexEntry,
     RecordHeader,
     StreamHeader,
+    end_size,
     header_size,
     identity_of,
+    indexes_max,
     unpack_end,
     unpack_footer,
     unpack_header,
     unpack_index,
     unpack_record_header,
 )
+from migcomp.stream.packets import Packets
 from migcomp.stream.source import Source, open_source, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+#: Times that salvage tests a byte as part of a record, on average.
+_TESTED_OFTEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,11 @@ class StreamReader:
         self.end: EndRecord | None = None
         self._source = source
         self._next_page = 0
+        # Of the PAGES and ZEROS records since the last INDEX, and of those.
         self._index: list[IndexEntry] = []
         self._indexes: list[IndexEntry] = []
+        self._index_is_last = False
+        self._sound_bytes = 0
         try:
             fixed = source.read(FIXED_SIZE)
             rest = source.read(header_size(fixed) - FIXED_SIZE)
@@ -79,17 +88,13 @@ class StreamReader:
                 raise StreamError("it is cut off within its header")
             self.header: StreamHeader = unpack_header(fixed + rest)
             self._identity = identity_of(rest)
+            self.packets = Packets(self.header)
         except StreamError as error:
             raise self._error(str(error)) from None
 
     @property
     def pages(self) -> int | None:
         return self.header.pages if self.end is None else self.end.pages
-
-    @property
-    def _pages_max(self) -> int:
-        known = self.header.pages
-        return IMAGE_MAX // self.header.page_size if known is None else known
 
     @property
     def stream_bytes(self) -> int:
@@ -132,13 +137,7 @@ class StreamReader:
         return unpack_record_header(data, self._identity)
 
     def _read_body(self, head: RecordHeader, *, copy: bool = False) -> Buffer:
-        most = {
-            PAGES: self.header.body_max,
-            ZEROS: 0,
-            INDEX: INDEX_ENTRIES * 16,
-            END: END_MAX,
-        }.get(head.kind, END_MAX)
-        if head.body_size > most:
+        if head.body_size > self._body_max(head.kind):
             raise StreamError("a record has an impossible size")
         if head.kind != PAGES:
             return self._read_metadata(head)
@@ -147,6 +146,15 @@ class StreamReader:
         if len(memoryview(body)) < head.body_size:
             raise StreamError("it is cut off")
         return body
+
+    def _body_max(self, kind: int) -> int:
+        """What the body of a record takes at most: no length is believed."""
+        if kind == END:
+            size = self._source.size
+            indexes = len(self._indexes) if size is None else indexes_max(size)
+            return end_size(len(self.header.blocks), indexes)
+        sizes = {PAGES: self.header.body_max, ZEROS: 0, INDEX: INDEX_ENTRIES * 16}
+        return sizes.get(kind, END_MAX)
 
     def _read_metadata(self, head: RecordHeader) -> bytes:
         """In pieces, so that no length is trusted with memory."""
@@ -166,24 +174,28 @@ class StreamReader:
         return bytes(body)
 
     def _follow(self, head: RecordHeader, offset: int) -> None:
-        most = self.header.packet_pages if head.kind == PAGES else 1 << 31
-        if not 0 < head.pages <= most:
-            raise StreamError("a record has an impossible number of pages")
         if head.first_page != self._next_page:
             raise StreamError(
                 f"page {self._next_page} should follow, and page {head.first_page} does"
             )
-        if head.first_page + head.pages > self._pages_max:
-            raise StreamError("it has more pages than its header says")
+        self.packets.check(head)
         if len(self._index) == INDEX_ENTRIES:
             raise StreamError("an index is missing")
+        if self._index_is_last:
+            raise StreamError("an index comes too early")
         self._next_page += head.pages
         self._index.append((head.first_page, offset))
 
     def _check_index(self, head: RecordHeader, body: Buffer, offset: int) -> None:
-        if not self._index or unpack_index(body) != self._index:
+        if (
+            not self._index
+            or unpack_index(body) != self._index
+            or (head.first_page, head.pages) != (self._index[0][0], len(self._index))
+            or head.channel
+        ):
             raise StreamError("an index does not fit the records before it")
         self._indexes.append((self._index[0][0], offset))
+        self._index_is_last = len(self._index) < INDEX_ENTRIES
         self._index = []
 
     def _finish(self, offset: int, head: RecordHeader, body: Buffer) -> None:
@@ -193,7 +205,7 @@ class StreamReader:
             raise StreamError("it is cut off")
         if (
             end.pages != self._next_page
-            or head.first_page != end.pages
+            or (head.first_page, head.pages, head.channel) != (end.pages, 0, 0)
             or end.indexes != self._indexes
             or self._index
             or unpack_footer(footer) != offset
@@ -203,44 +215,95 @@ class StreamReader:
             raise StreamError("there is data behind its end")
         self.end = end
 
+    def check_totals(
+        self, counts: PageCounts, compressed_bytes: int, compressed_blocks: int
+    ) -> None:
+        """Whether the end counts what its records have: raises StreamError."""
+        end = self.end
+        if end is not None and (
+            (end.counts, end.compressed_bytes, end.compressed_blocks)
+            != (counts, compressed_bytes, compressed_blocks)
+        ):
+            raise self._error(
+                "its end counts other pages, or other compressed data, than its "
+                "records have"
+            )
+
     # --- What is left of a damaged stream ---------------------------------------
 
     def salvage(self) -> Iterator[Record]:
         """All PAGES and ZEROS records that are whole, their bodies' checksums
         tested; leaves gaps where there was damage.
 
-        In a file it looks for records behind the damage; a pipe ends there.
+        In a file it looks for records behind the damage; a pipe is read on only
+        where the damaged record's size is right.
         """
-        expected, packet = 0, self.header.packet_pages
+        source = self._source
+        self._sound_bytes = source.position
+        expected = spent = 0
         while True:
-            offset = self._source.position
+            offset = source.position
             try:
                 head = self._read_head()
-                # A mapped file may shrink, and here is no guard.
-                body = self._read_body(head, copy=True)
             except StreamError:
                 if not self._resynchronise(offset + 1):
                     return
                 continue
-            if head.kind == END:
-                return
-            in_order = head.first_page >= expected and head.pages > 0
-            if (
-                head.kind in (PAGES, ZEROS)
-                and in_order
-                and head.first_page + head.pages <= self._pages_max
-                and head.channel < max(self.header.channels, 1)
-                and head.pages <= (packet if head.kind == PAGES else 1 << 31)
-                and _core.xxh64(body) == head.body_checksum
-            ):
+            start = source.position
+            try:
+                body = self._read_sound_body(head)
+            except StreamError:
+                if self._may_come(head, expected):
+                    expected = head.first_page + head.pages
+                # The next record may begin before this one's end: bytes may have
+                # gone.  But a stream must not have each byte tested often.
+                spent += source.position - start
+                if source.size is None:
+                    continue
+                if spent > _TESTED_OFTEN * source.size:
+                    source.position = start + head.body_size
+                elif not self._resynchronise(start):
+                    return
+                continue
+            if head.kind in (PAGES, ZEROS):
+                if not self._may_come(head, expected):
+                    continue
                 expected = head.first_page + head.pages
                 yield Record(offset, head, body, mapped=False)
+            self._sound_bytes += source.position - offset
+            if head.kind == INDEX:
+                self._indexes.append((head.first_page, offset))
+            if head.kind == END:
+                self._sound_bytes += len(source.read(FOOTER_SIZE))
+                return
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes read by salvage() that are in no record that it found sound."""
+        return self.stream_bytes - self._sound_bytes
+
+    def _may_come(self, head: RecordHeader, expected: int) -> bool:
+        """Whether it is a record of pages, none of them before ``expected``."""
+        if head.kind not in (PAGES, ZEROS) or head.first_page < expected:
+            return False
+        try:
+            self.packets.check(head)
+        except StreamError:
+            return False
+        return True
+
+    def _read_sound_body(self, head: RecordHeader) -> Buffer:
+        # A mapped file may shrink, and here is no guard.
+        body = self._read_body(head, copy=True)
+        if head.kind == PAGES and _core.xxh64(body) != head.body_checksum:
+            raise StreamError("a record's checksum does not match")
+        return body
 
     def _resynchronise(self, start: int) -> bool:
         """Moves to the next sound record header; False when there is none."""
         if self._source.size is None:
             return False
-        window = 1 << 20
+        window = 1 << 12
         while start < self._source.size:
             self._source.position = start
             data = self._source.read(window)
@@ -259,6 +322,7 @@ class StreamReader:
                     self._source.position = start + found
                     return True
             start += max(len(data) - len(RECORD_MAGIC) + 1, 1)
+            window = min(window * 2, 1 << 20)
         return False
 
     # --- Page by page -------------------------------------------------------------
@@ -285,17 +349,26 @@ class StreamReader:
             _, body = self._record_at(index, INDEX)
             offset = _at_or_before(unpack_index(body), page)
             head, body = self._record_at(offset, PAGES, ZEROS)
+            self.packets.check(head)
             if not head.first_page <= page < head.first_page + head.pages:
                 raise StreamError(f"its index does not lead to page {page}")
         except StreamError as error:
             raise self._error(str(error)) from None
         return Record(offset, head, body, mapped=False)
 
+    def classes_of(self, record: Record) -> bytes:
+        """A byte for each page of a PAGES record; the rest of it is not read."""
+        if record.mapped:
+            # Without a guard, no mapped file may be touched.
+            at = record.offset + RECORD_HEADER_SIZE
+            size = min(record.head.pages, record.head.body_size)
+            return self._source.read_at(at, size)
+        return bytes(memoryview(record.body)[: record.head.pages])
+
     def _record_at(self, offset: int, *kinds: int) -> tuple[RecordHeader, bytes]:
         data = self._source.read_at(offset, RECORD_HEADER_SIZE)
         head = unpack_record_header(data, self._identity)
-        most = END_MAX if END in kinds else self.header.body_max + INDEX_ENTRIES * 16
-        if head.kind not in kinds or head.body_size > most:
+        if head.kind not in kinds or head.body_size > self._body_max(head.kind):
             raise StreamError("its index leads to no such record")
         if offset + head.body_size > (self._source.size or 0):
             raise StreamError("it is cut off")

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +11,6 @@ from migcomp._core import Xxh64, xxh64
 from migcomp.images.image import pages_in
 from migcomp.results import Block, PageCounts
 from migcomp.stream.layout import (
-    COMPRESSED,
     END,
     INDEX,
     INDEX_ENTRIES,
@@ -24,16 +22,17 @@ from migcomp.stream.layout import (
     RecordHeader,
     StreamHeader,
     identity_of,
+    image_digest,
     pack_footer,
     pack_index,
 )
+from migcomp.stream.packets import ZEROS_MAX
+from migcomp.stream.sink import gathering_write
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_ZEROS_MAX = 1 << 31
 _NO_BODY_CHECKSUM = xxh64(b"")
-_HASHED_AT_ONCE = 1 << 13
 
 
 @dataclass
@@ -61,9 +60,10 @@ class StreamWriter:
         self.compressed_bytes = 0
         self.compressed_blocks = 0
         self.pages = 0
-        self._write = _gathering_write(sink)
+        self._write = gathering_write(sink)
         self._digest = Xxh64()
-        self._zero_hash = xxh64(bytes(header.page_size)).to_bytes(8, "little")
+        # A record of zeros ends with a packet, however many follow each other.
+        self._zeros_max = ZEROS_MAX // header.packet_pages * header.packet_pages
         self._pending: _Pending | None = None
         self._zeros = 0
         self._index: list[IndexEntry] = []
@@ -74,8 +74,8 @@ class StreamWriter:
 
     @property
     def image_digest(self) -> int:
-        """XXH64 over the XXH64 of every page so far."""
-        return self._digest.intdigest()
+        """Of all pages so far."""
+        return image_digest(self.pages, self._digest.intdigest())
 
     def add_pages(
         self,
@@ -90,7 +90,7 @@ class StreamWriter:
     ) -> None:
         """The next pages; ``last``: a packet is complete with them.
 
-        ``payload`` is only read during the call.
+        ``payload`` is only read during the call; ``hashes`` as those of a request.
         """
         self._digest.update(hashes)
         zero, same, deduplicated, normal, compressed = counts
@@ -122,11 +122,6 @@ class StreamWriter:
 
     def add_zeros(self, pages: int) -> None:
         """Whole packets of zero pages, or the rest of a block."""
-        rest = pages
-        while rest:
-            now = min(rest, _HASHED_AT_ONCE)
-            self._digest.update(self._zero_hash * now)
-            rest -= now
         self._count_zeros(pages)
 
     def end_block(self) -> None:
@@ -171,14 +166,14 @@ class StreamWriter:
             PAGES,
             record.first_page,
             len(classes),
-            record.channel if any(c == COMPRESSED for c in classes) else 0,
+            record.channel,
             [classes, _joined(record.details), _joined(record.payload)],
         )
 
     def _flush_zeros(self, before: int | None = None) -> None:
         first = (self.pages if before is None else before) - self._zeros
         while self._zeros:
-            pages = min(self._zeros, _ZEROS_MAX)
+            pages = min(self._zeros, self._zeros_max)
             self._indexed(ZEROS, first, pages, 0, [])
             first += pages
             self._zeros -= pages
@@ -226,35 +221,3 @@ class StreamWriter:
 
 def _joined(parts: list[Buffer]) -> Buffer:
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _gathering_write(sink: BinaryIO | None) -> Callable[[list[Buffer]], None]:
-    """Writes several buffers, without copying them where the sink is a file."""
-    if sink is None:
-        return lambda parts: None
-    try:
-        fd = sink.fileno()
-    except (AttributeError, OSError):
-        return lambda parts: _write_rest(sink.write, parts, 0)
-    sink.flush()
-
-    def write(parts: list[Buffer]) -> None:
-        done = os.writev(fd, parts)
-        _write_rest(lambda data: os.write(fd, data), parts, done)
-
-    return write
-
-
-def _write_rest(
-    write: Callable[[memoryview], int], parts: list[Buffer], skip: int
-) -> None:
-    """All but the first ``skip`` bytes of ``parts``, by as many calls as it takes."""
-    for part in parts:
-        # Released even if writing fails: an exception keeps what its frames
-        # refer to, and a queue cannot end while a request's data is in use.
-        with memoryview(part) as whole:
-            done = min(skip, whole.nbytes)
-            skip -= done
-            while done < whole.nbytes:
-                with whole[done:] as rest:
-                    done += write(rest)

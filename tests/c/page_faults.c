@@ -49,6 +49,8 @@ static const struct Expectation {
     {FAULT_ALLOCATE, "open", 0, "no memory"},
     {FAULT_ALLOCATE, "create", -ENOMEM, ""},
     {FAULT_ALLOCATE, "handler", -EIO, "no memory"},
+    {FAULT_ALLOCATE, "handler", -ENOMEM, "no memory"},
+    {FAULT_ALLOCATE, "restore", -ENOMEM, ""},
     {FAULT_START_THREAD, "create", -EAGAIN, ""},
     {FAULT_ATTRIBUTE, "create", -ENOMEM, ""},
     {FAULT_MAP, "dedup", -ENOMEM, ""},
@@ -58,6 +60,7 @@ static const struct Expectation {
     {FAULT_CODEC, "open", 0, ""},
     {FAULT_CODEC, "create", -ENOMEM, ""},
     {FAULT_CODEC, "handler", -EIO, ""},
+    {FAULT_CODEC, "handler", -ENOMEM, "no memory"},
 };
 
 static _Alignas(PAGE) uint8_t image[PAGES * PAGE];
@@ -181,7 +184,7 @@ static bool pack(PageJob *job, End *at)
 
 /* --- And back -------------------------------------------------------------- */
 
-static bool unpack_run(ThreadedWorkqueue *queue, const PageJob *job,
+static bool unpack_run(ThreadedWorkqueue *queue, PageJob *job,
                        unsigned run, int fd, End *at)
 {
     PageRequest *request = threaded_workqueue_get_request(queue);
@@ -234,6 +237,7 @@ static PageJob job_of(const Trip *trip, const CodecLibrary *library)
         .channels = trip->grouping == GROUPING_STREAM,
         .copy_input = true,
         .fill_zeros = true,
+        .dedup = true,
         .output_fd = -1,
     };
 }

@@ -32,6 +32,7 @@ PAGE_SOURCES = (
     "page_map.c",
     "page_write.c",
     "pages.c",
+    "record.c",
     "xbzrle.c",
     "xxh64.c",
 )
@@ -79,6 +80,7 @@ FAULTS = (
     "pthread_attr_init",
     "pthread_attr_setaffinity_np",
     "pthread_create",
+    "reallocarray",
     "sigaction",
     "syscall",
 )

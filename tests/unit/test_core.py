@@ -251,7 +251,7 @@ def test_a_hash_alone_makes_no_pages_equal() -> None:
         first = classify(queue, page_map, 0, 1)
         table.resolve(first, page_map)
         second = classify(queue, page_map, 1, 1)
-        assert first.hashes == second.hashes
+        assert first.hashes[8:] == second.hashes[8:]
         content[10] ^= 1
         table.resolve(second, page_map)
         assert list(second.classes) == [NORMAL]

@@ -160,7 +160,7 @@ def test_record_headers_of_extremes(grouping: str, every: int) -> None:
             runs += 1
             if runs % 4 == 0:
                 check_salvage(stream)
-    # Flags, and the channel where nothing is compressed, may have any value.
+    # Flags may have any value.
     assert 0.5 < refused / runs < 1
 
 
@@ -176,8 +176,7 @@ def test_bodies_of_extremes(grouping: str, every: int) -> None:
             runs += 1
             if runs % 4 == 0:
                 check_salvage(whole.pack())
-    # Totals that inform only may have any value.
-    assert 0.5 < refused / runs < 1
+    assert 0 < refused == runs
 
 
 @pytest.mark.parametrize("grouping", GROUPINGS)

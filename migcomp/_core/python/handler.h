@@ -179,20 +179,22 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
 {
     static char *names[] = {"library",   "level",     "grouping",
                             "page_size", "pages_max", "channels",
-                            "fill_zeros", "output_fd", "source",  NULL};
+                            "fill_zeros", "output_fd", "source",
+                            "dedup",     "salvage",   NULL};
     ModuleState *state = PyModule_GetState(module);
     PyObject *library, *source = NULL;
     int level = 0, grouping = 0, fill_zeros = 0, output_fd = -1;
+    int dedup = 0, salvage = 0;
     uint32_t page_size = 0, pages_max = 0, channels = 0;
     const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piO", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piOpp", names,
                                      state->library_type, &library, &level,
                                      &grouping, to_uint32, &page_size,
                                      to_uint32, &pages_max, to_uint32,
                                      &channels, &fill_zeros, &output_fd,
-                                     &source)) {
+                                     &source, &dedup, &salvage)) {
         return NULL;
     }
     if (source == Py_None) {
@@ -222,6 +224,8 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         .channels = channels,
         .copy_input = is_python_codec(self->library),
         .fill_zeros = fill_zeros,
+        .dedup = dedup,
+        .salvage = salvage,
         .output_fd = output_fd,
         .source = source ? &self->source->map : NULL,
     };

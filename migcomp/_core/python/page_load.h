@@ -56,6 +56,7 @@ static PageRequest *loadable(RequestObject *self, bool compressing,
     request->has_holes = false;
     request->details_size = 0;
     request->data_size = 0;
+    request->lost = false;
     memset(request->classes, PAGE_ZERO, self->job->pages_max);
     memset(request->counts, 0, sizeof(request->counts));
     return request;

@@ -23,11 +23,37 @@ enum {
     GET_PAGES,
     GET_DATA_SIZE,
     GET_ELAPSED,
+    GET_LOST,
 };
 
 static PyObject *bytes_of(const void *data, size_t size)
 {
     return PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+}
+
+/* Number and hash of each page that is not zero: the image digest's input. */
+static PyObject *hashes_of(const PageRequest *request, uint64_t zero_hash)
+{
+    size_t used = 0;
+    PyObject *bytes;
+    char *to;
+
+    for (uint32_t i = 0; i < request->pages; i++) {
+        used += request->hashes[i] != zero_hash;
+    }
+    bytes = bytes_of(NULL, used * 16);
+    if (!bytes) {
+        return NULL;
+    }
+    to = PyBytes_AS_STRING(bytes);
+    for (uint32_t i = 0; i < request->pages; i++) {
+        if (request->hashes[i] != zero_hash) {
+            store_le64(to, request->first_page + i);
+            store_le64(to + 8, request->hashes[i]);
+            to += 16;
+        }
+    }
+    return bytes;
 }
 
 static PyObject *page_request_get(PyObject *object, void *which)
@@ -43,7 +69,8 @@ static PyObject *page_request_get(PyObject *object, void *which)
     case GET_CLASSES:
         return bytes_of(request->classes, request->pages);
     case GET_HASHES:
-        return bytes_of(request->hashes, (size_t)request->pages * 8);
+        return hashes_of(request,
+                         ((RequestObject *)object)->job->zero_hash);
     case GET_DETAILS:
         return bytes_of(request->details, request->details_size);
     case GET_FIRST_PAGE:
@@ -52,6 +79,8 @@ static PyObject *page_request_get(PyObject *object, void *which)
         return PyLong_FromUnsignedLong(request->pages);
     case GET_DATA_SIZE:
         return PyLong_FromSize_t(request->data_size);
+    case GET_LOST:
+        return PyBool_FromLong(request->lost);
     default:
         return PyLong_FromUnsignedLongLong(request->elapsed_ns);
     }
@@ -137,6 +166,7 @@ static PyGetSetDef page_request_getset[] = {
     GET("pages", GET_PAGES),
     GET("data_size", GET_DATA_SIZE),
     GET("elapsed_ns", GET_ELAPSED),
+    GET("lost", GET_LOST),
     {"counts", page_request_counts, NULL, NULL, NULL},
     {"stage", page_request_get_stage, page_request_set_stage, NULL, NULL},
     {0},

@@ -15,7 +15,7 @@ typedef struct RequestObject {
     PyObject_HEAD
     BoundRequest *bound;       /* NULL when the queue is gone */
     struct QueueObject *queue; /* NULL when the queue is gone; borrowed */
-    const PageJob *job;        /* of the queue's handler */
+    PageJob *job;        /* of the queue's handler */
     bool compresses;           /* what the queue's handler does to pages */
     PyObject *exported;        /* queue, while exports is not 0 */
     Py_ssize_t exports;        /* buffers of data in use, and pins */
