@@ -14,8 +14,9 @@ The library's rooms are its modules; the usual way in::
 from __future__ import annotations
 
 from importlib.machinery import PathFinder
-from typing import TYPE_CHECKING
 
+# typing takes longer to import than this: Ctrl-C would find us there.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from migcomp.workqueue import ThreadedWorkqueue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # without typing, whose import Ctrl-C could interrupt
 if TYPE_CHECKING:
     from typing import NoReturn
 

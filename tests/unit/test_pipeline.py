@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from io import BytesIO, RawIOBase
@@ -398,55 +397,3 @@ def test_the_queue_was_used() -> None:
     assert len(result.workers) == 3
     assert result.request_times.p50 <= result.request_times.most
     assert result.request_times.most > 0
-
-
-@pytest.mark.parametrize("dedup", [False, True])
-@pytest.mark.parametrize("grouping", ["page", "stream"])
-def test_each_request_is_busy_once(dedup: bool, grouping: str) -> None:
-    """However often it is submitted, and asked for."""
-    choice = Choice(
-        packet_pages=4,
-        threads=3,
-        requests_per_thread=1,
-        dedup=dedup,
-        grouping=grouping,
-        channels=2,
-    )
-    _, result = compressed(make_pages("noise") * 256, choice)
-    queue = result.queue
-    assert queue.requests == 64
-    assert queue.submitted == (128 if dedup else 64)
-    # There are three at most, and none is given back before the next is asked for.
-    assert 61 <= queue.busy <= 64
-    assert queue.busy_share == queue.busy / 64
-    assert result.busy_rate == queue.busy / 256
-
-
-def test_copying_a_pipe_takes_time_and_is_told() -> None:
-    """A pipe is copied first where earlier pages are needed again."""
-    data = make_pages("noise") * 300
-    seen: list[tuple[int, int]] = []
-    reading, writing = os.pipe()
-
-    def feed() -> None:
-        os.write(writing, data[:PAGE])
-        time.sleep(0.4)
-        os.write(writing, data[PAGE:])
-        os.close(writing)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    try:
-        with open_image(f"/proc/self/fd/{reading}") as image:
-            result = compress(
-                image, None, Choice(dedup=True), progress=lambda *now: seen.append(now)
-            )
-    finally:
-        feeder.join()
-        os.close(reading)
-    assert result.wall_seconds > 0.4
-    copied = [pages for pages, stream_bytes in seen if not stream_bytes]
-    assert copied == sorted(copied)
-    assert copied[-1] == 300
-    assert seen[-1][0] == 300
-    assert seen[-1][1] > 0
