@@ -224,8 +224,9 @@ class RunResult:
 
     @property
     def image_rate(self) -> float:
-        """Image bytes over stream bytes: what the whole run brought."""
-        return self.saved_bytes / self.stream_bytes if self.stream_bytes else 0.0
+        """Image bytes over stream bytes, as far as there are: what it all brought."""
+        sound = self.stream_bytes - self.lost_bytes
+        return self.saved_bytes / sound if sound else 0.0
 
     @property
     def nonzero_bytes(self) -> int:

@@ -20,6 +20,10 @@ class Volume(Protocol):
     def stream_bytes(self) -> int: ...
     @property
     def compressed_bytes(self) -> int: ...
+    @property
+    def missing_bytes(self) -> int: ...
+    @property
+    def lost_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -58,4 +62,4 @@ def counts_by_name(pages: PageCounts) -> dict[str, int]:
 def framing_bytes(volume: Volume, page_size: int) -> int:
     """Stream bytes which are no page's data: headers, records, patterns, index."""
     data = volume.compressed_bytes + volume.pages.normal * page_size
-    return max(0, volume.stream_bytes - data)
+    return max(0, volume.stream_bytes - volume.lost_bytes - data)

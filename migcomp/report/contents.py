@@ -53,6 +53,9 @@ class Contents:
     digest: int | None
     problem: str
     regions: tuple[Region, ...]
+    # What comes after damage is not looked at.
+    missing_bytes: int = 0
+    lost_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def to_json(result: RunResult) -> dict[str, object]:
         "image": {
             "path": result.image,
             "bytes": result.image_bytes,
+            "missing-bytes": result.missing_bytes,
             "digest": f"{result.image_digest:016x}",
             "blocks": [
                 {
@@ -41,6 +42,7 @@ def to_json(result: RunResult) -> dict[str, object]:
         "stream": {
             "path": result.stream,
             "bytes": result.stream_bytes,
+            "lost-bytes": result.lost_bytes,
             "framing-bytes": framing_bytes(result, settings.page_size),
         },
         "ram": {

@@ -100,7 +100,13 @@ def memory_map(
     for block in blocks:
         end = first + -(-block.length // page_size)
         cells = [
-            _Cell.of(regions, start, min(end, start + cell_pages), page_size)
+            _Cell.of(
+                regions,
+                start,
+                min(end, start + cell_pages),
+                page_size,
+                block.length - (start - first) * page_size,
+            )
             for start in range(first, end, cell_pages)
         ]
         if (end - first) * _SMALL < pages and len(cells) == 1:
@@ -134,9 +140,17 @@ class _Cell:
 
     @classmethod
     def of(
-        cls, regions: Sequence[Region], first_page: int, end: int, page_size: int
+        cls,
+        regions: Sequence[Region],
+        first_page: int,
+        end: int,
+        page_size: int,
+        most: int,
     ) -> _Cell:
-        """Of the regions that begin within it, or else the one that it lies in."""
+        """Of the regions that begin within it, or else the one that it lies in.
+
+        ``most`` bytes of its block are left: the last page may be cut off.
+        """
         by_page = attrgetter("first_page")
         low = bisect_left(regions, first_page, key=by_page)
         high = bisect_left(regions, end, key=by_page)
@@ -145,12 +159,13 @@ class _Cell:
             for region in regions[max(low - 1, 0) : low]
             if first_page < region.first_page + region.pages.total
         ]
-        guest_bytes = (end - first_page) * page_size
+        whole = (end - first_page) * page_size
+        guest_bytes = min(whole, most)
         pages = sum(region.pages.total for region in here)
         if not pages:
             return cls("missing", guest_bytes, 0)
         share = sum(region.bytes_out for region in here) / (pages * page_size)
-        return cls(_mark(here, pages, share), guest_bytes, share * guest_bytes)
+        return cls(_mark(here, pages, share), guest_bytes, share * whole)
 
 
 def _mark(regions: Sequence[Region], pages: int, share: float) -> str:

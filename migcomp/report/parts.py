@@ -126,6 +126,7 @@ def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:
     """Pages and bytes by class; ``dedup``: there may be deduplicated pages."""
     table = plain_table("pages", "number", "share", "guest", "stream", "rate")
     total = volume.pages.total
+    saved = volume.image_bytes - volume.missing_bytes
     for row in page_classes(volume, page_size):
         off = row.name == "deduplicated" and not dedup
         table.add_row(
@@ -136,25 +137,25 @@ def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:
             format_size(row.stream_bytes) if row.stream_bytes else "",
             rate(row.guest_bytes, row.stream_bytes),
         )
-    missing = -(-volume.image_bytes // page_size) - total
-    if missing > 0:
-        table.add_row(
-            Text("missing", style=_STYLES["missing"]),
-            format_count(missing),
-            "",
-            format_size(missing * page_size),
-        )
     framing = framing_bytes(volume, page_size)
     table.add_row("framing", "", "", "", format_size(framing), "")
     table.add_row(
         "total",
         format_count(total),
         format_share(total, total),
-        format_size(volume.image_bytes),
-        format_size(volume.stream_bytes),
-        rate(volume.image_bytes, volume.stream_bytes),
+        format_size(saved),
+        format_size(volume.stream_bytes - volume.lost_bytes),
+        rate(saved, volume.stream_bytes - volume.lost_bytes),
         style="bold",
     )
+    if volume.missing_bytes or volume.lost_bytes:
+        table.add_row(
+            Text("missing", style=_STYLES["missing"]),
+            format_count(-(-volume.missing_bytes // page_size)),
+            "",
+            format_size(volume.missing_bytes),
+            format_size(volume.lost_bytes),
+        )
     return table
 
 
@@ -188,10 +189,17 @@ def map_parts(
     heading = Text("memory map", style="cyan")
     heading.append(
         f"  by guest address, {format_size(chart.cell_bytes)} to a cell"
-        + ("; guest memory, stream, rate" if figures else ""),
+        + ("; guest memory, records, rate" if figures else ""),
         style="default",
     )
-    key = Text("  ").join(
-        Text(meaning, style=_STYLES[name]) for name, meaning in legend(chart, marks)
-    )
-    return [heading, grid, key]
+    return [heading, grid, *_key(chart, marks, console.width - _INDENT)]
+
+
+def _key(chart: MemoryMap, marks: dict[str, str], width: int) -> list[Text]:
+    """In lines that end between two entries."""
+    lines = [Text()]
+    for name, meaning in legend(chart, marks):
+        if lines[-1] and len(lines[-1]) + 2 + len(meaning) > width:
+            lines.append(Text())
+        lines[-1].append("  " if lines[-1] else "").append(meaning, _STYLES[name])
+    return lines

@@ -362,7 +362,10 @@ class StreamReader:
             # Without a guard, no mapped file may be touched.
             at = record.offset + RECORD_HEADER_SIZE
             size = min(record.head.pages, record.head.body_size)
-            return self._source.read_at(at, size)
+            try:
+                return self._source.read_at(at, size)
+            except StreamError as error:
+                raise self._error(str(error)) from None
         return bytes(memoryview(record.body)[: record.head.pages])
 
     def _record_at(self, offset: int, *kinds: int) -> tuple[RecordHeader, bytes]:

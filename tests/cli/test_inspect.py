@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import PAGE, command, program, sentence
+from tests.conftest import dissect
 from tests.qemu_tools import a_stream as qemu_stream
 
 
@@ -94,6 +96,31 @@ def test_every_page_alone(
             assert content[equal * PAGE :][:PAGE] == content[page * PAGE :][:PAGE]
     assert {"zero", "same-filled"} < classes
     assert ("deduplicated" in classes) == ("--dedup" in options)
+
+
+def test_a_page_that_repeats_one_that_repeats_another(
+    make_stream: Callable[..., Path],
+) -> None:
+    """One step is all that a page needs; a chain of them could be endless."""
+    stream = make_stream("--dedup", "--packet-pages", "1", "-g", "page")
+    whole = dissect(stream.read_bytes())
+    twice = [rec for rec in whole.data if rec.body[:1] == b"\2"]
+    twice[-1].body = b"\2" + struct.pack("<Q", twice[0].first_page)
+    stream.write_bytes(whole.pack())
+    done = command("inspect", stream, "--page", str(twice[-1].first_page))
+    assert done.code == 4
+    assert "which is deduplicated itself" in sentence(done)
+
+
+def test_totals_that_are_not_those_of_the_records(stream: Path) -> None:
+    whole = dissect(stream.read_bytes())
+    end = whole.records[-1]
+    end.body = end.body[:56] + struct.pack("<Q", 10**15) + end.body[64:]
+    stream.write_bytes(whole.pack())
+    for name in ("inspect", "verify"):
+        done = command(name, stream)
+        assert done.code == 4
+        assert "its end counts other pages, or other compressed data" in done.errors
 
 
 def test_a_page_as_a_dump(stream: Path) -> None:

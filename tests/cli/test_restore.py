@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PAGE, command, image_bytes, program, sentence
+from tests.conftest import dissect
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,32 @@ def test_salvage_gives_back_all_up_to_the_cut(
     original = image.read_bytes()
     assert back.read_bytes()[: first * PAGE] == original[: first * PAGE]
     assert not any(back.read_bytes()[first * PAGE :])
+
+
+def test_salvage_of_a_malformed_record(
+    make_stream: Callable[..., Path], image: Path, tmp_path: Path
+) -> None:
+    """Its checksums are right: the advice to salvage leads somewhere."""
+    stream = make_stream("--packet-pages", "10")
+    back = tmp_path / "back.raw"
+    whole = dissect(stream.read_bytes())
+    rec = whole.data[5]
+    rec.body = b"\x63" + rec.body[1:]
+    stream.write_bytes(whole.pack())
+    strict = command("restore", stream, "-o", back)
+    assert strict.code == 4
+    assert "of unknown class; restore --salvage saves" in sentence(strict)
+    done = command("restore", stream, "-o", back, "--salvage", "--json")
+    assert done.code == 4
+    assert "--salvage" not in done.errors
+    found = {"first-page": rec.first_page, "pages": rec.pages}
+    assert done.json["missing-pages"] == [found]
+    assert done.json["image"]["missing-bytes"] == rec.pages * PAGE
+    assert done.json["stream"]["lost-bytes"] == 40 + len(rec.body)
+    original = bytearray(image.read_bytes())
+    at = rec.first_page * PAGE
+    original[at : at + rec.pages * PAGE] = bytes(rec.pages * PAGE)
+    assert back.read_bytes() == original
 
 
 def test_salvage_of_many_gaps_names_some(

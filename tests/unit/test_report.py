@@ -14,7 +14,8 @@ from rich.console import Console
 from migcomp.report.advice import advice
 from migcomp.report.console import open_console
 from migcomp.report.json import to_json
-from migcomp.report.memory_map import format_address, memory_map
+from migcomp.report.memory_map import MARKS, format_address, legend, memory_map
+from migcomp.report.parts import map_parts
 from migcomp.report.terminal import render
 from migcomp.results import (
     Block,
@@ -196,8 +197,20 @@ def test_percentiles_that_so_few_requests_cannot_tell() -> None:
 
 
 def test_pages_that_a_salvage_did_not_find() -> None:
-    result = replace(a_result(), image_bytes=129 * MIB)
-    assert re.search(r"^  missing +256 +1\.00 MiB$", text_of(result), re.M)
+    sound = a_result()
+    result = replace(
+        sound,
+        image_bytes=sound.image_bytes + MIB,
+        missing_bytes=MIB,
+        stream_bytes=sound.stream_bytes + 5000,
+        lost_bytes=5000,
+    )
+    text = text_of(result)
+    assert re.search(r"^  missing +256 +1\.00 MiB +4\.88 KiB *$", text, re.M)
+    # All else is of what was found, and so as ever.
+    for line in text_of(sound).splitlines():
+        if re.match("  (rate|guest memory|CPU|total|framing|zero|compressed) ", line):
+            assert line.rstrip() in [shown.rstrip() for shown in text.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -304,6 +317,27 @@ def test_cells_finer_than_regions_repeat_them() -> None:
     blocks = tuple(Block(str(i), 8 * 4096, i * 8 * 4096) for i in range(2))
     chart = memory_map(blocks, regions, 4096, 64, 8)
     assert [row.cells for row in chart.rows] == [("zero",), ("full",)]
+
+
+def test_a_row_of_the_map_ends_with_its_block() -> None:
+    blocks = (Block("ram", 4996, 0),)
+    regions = (Region(0, PageCounts(compressed=2), 83),)
+    (row,) = memory_map(blocks, regions, 4096, 64, 8).rows
+    assert (row.guest_bytes, row.stream_bytes) == (4996, 83)
+
+
+def test_the_key_breaks_between_entries() -> None:
+    blocks = (Block("ram", 512 * 4096, 0),)
+    chart = memory_map(blocks, (Region(0, PageCounts(zero=128), 0),), 4096, 64, 8)
+    for width in range(30, 100):
+        console = Console(file=io.StringIO(), width=width)
+        _, _, *key = map_parts(chart, console)
+        lines = [str(line) for line in key]
+        assert max(map(len, lines)) <= width - 2
+        assert lines[-1].endswith("? not there")
+        assert "  ".join(lines) == "  ".join(
+            meaning for _, meaning in legend(chart, MARKS)
+        )
 
 
 def test_pages_that_a_damaged_stream_lacks_are_missing() -> None:

@@ -23,6 +23,7 @@ from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block
 from migcomp.stream.reader import StreamReader, open_stream
+from migcomp.targets import SparseFile
 from tests.conftest import (
     PAGE,
     Rec,
@@ -223,6 +224,53 @@ def test_a_closed_pipe() -> None:
         pytest.raises(BrokenPipeError),
     ):
         restore(reader, target)
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+@pytest.mark.parametrize("work", ["restore", "run"])
+def test_a_pipe_that_does_not_block(work: str, buffered: bool) -> None:
+    """Whoever else holds it may have made it so."""
+    data = make_pages(*(("noise", n) for n in range(64)))
+    stream, _ = compressed(data, Choice("none"))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    received: list[bytes] = []
+
+    def receive() -> None:
+        with FileIO(reading) as file:
+            received.append(file.readall())
+
+    thread = threading.Thread(target=receive)
+    with open(writing, "wb", buffering=-1 if buffered else 0) as target:  # noqa: PTH123
+        # Full at once, since nobody reads yet.
+        threading.Timer(0.2, thread.start).start()
+        if work == "run":
+            with memory_file(data) as path, open_image(path) as image:
+                compress(image, target, Choice("none"))
+        else:
+            with memory_file(stream) as path, open_stream(path) as reader:
+                restore(reader, target)
+        assert not os.get_blocking(writing)
+    thread.join()
+    assert received == [stream if work == "run" else data]
+
+
+def test_a_page_that_cannot_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the disk is not the stream's."""
+    data = make_pages("text", "zero", "text", "zero")
+    stream, _ = compressed(data, Choice(packet_pages=2, dedup=True))
+    with memory_file() as path:
+        unreadable = os.open(path, os.O_WRONLY)
+
+        def target_of(file: BinaryIO) -> SparseFile:
+            target = SparseFile(file)
+            target.fd = unreadable
+            return target
+
+        monkeypatch.setattr("migcomp.restore.SparseFile", target_of)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            restored(stream)
+        os.close(unreadable)
 
 
 # --- Verifying ----------------------------------------------------------------------

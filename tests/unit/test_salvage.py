@@ -7,6 +7,7 @@ import os
 from functools import cache
 from io import BytesIO, FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from migcomp.errors import StreamError
 from migcomp.images.open import open_image
 from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore
-from migcomp.results import Block
+from migcomp.results import Block, RunResult
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
     INDEX,
@@ -29,6 +30,7 @@ from tests.conftest import (
     make_pages,
     memory_file,
     restored,
+    salvage_unread,
     salvaged,
 )
 
@@ -103,13 +105,13 @@ def test_every_cut(grouping: str, dedup: bool, monkeypatch: pytest.MonkeyPatch) 
     assert salvaged(stream) == (DATA, set())
 
 
-def through_a_pipe(stream: bytes) -> tuple[bytes, set[int]]:
+def through_a_pipe(stream: bytes, **options: Any) -> tuple[bytes, set[int]]:
     reading, writing = os.pipe()
     os.write(writing, stream)
     os.close(writing)
     with memory_file() as target, FileIO(target, "rb+") as file:
         with open_stream(f"/proc/self/fd/{reading}") as reader:
-            _, missing = restore(reader, file, salvage=True, **ONE_OF_EACH)
+            _, missing = restore(reader, file, salvage=True, **(ONE_OF_EACH | options))
         os.close(reading)
         file.seek(0)
         return file.read(), {page for pages in missing for page in pages}
@@ -209,6 +211,126 @@ def test_chains_of_orphans_are_missing() -> None:
     image, missing = salvaged(bytes(stream))
     assert missing == {0, 2, 3, 4, 5, 6}
     assert page_of(image, 1) + page_of(image, 7) == make_pages(("spot", 2), "spot")
+
+
+# --- Records that are whole, and no good --------------------------------------------
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize("defect", ["class", "block", "longer"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_malformed_record_costs_its_pages(
+    grouping: str, defect: str, threads: int
+) -> None:
+    """And what comes after it in its channel."""
+    data = make_pages(*(("spot", n) for n in range(24)))
+    choice = Choice(grouping=grouping, packet_pages=2, channels=3)
+    whole = dissect(compressed(data, choice)[0])
+    rec = whole.data[4]
+    match defect:
+        case "class":
+            rec.body = b"\x09" + rec.body[1:]
+        case "block":
+            rec.body = rec.body[:-12] + bytes(12)
+        case _:
+            rec.body += b"and more"
+    with pytest.raises(StreamError, match="restore --salvage saves"):
+        restored(whole.pack())
+    lost = {8, 9} if grouping != "stream" else {8, 9, 14, 15, 20, 21}
+    for take in (salvaged, through_a_pipe):
+        image, missing = take(whole.pack(), threads=threads)
+        assert missing == lost
+        for page in range(24):
+            expected = bytes(PAGE) if page in missing else page_of(data, page)
+            assert page_of(image, page) == expected
+
+
+def test_nothing_but_malformed_records() -> None:
+    whole = dissect(compressed(make_pages(*["text"] * 8), Choice(packet_pages=2))[0])
+    for rec in whole.data:
+        rec.body = b"\x07" + rec.body[1:]
+    assert salvaged(whole.pack()) == (bytes(8 * PAGE), set(range(8)))
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize("bytes_more", [-1, -7, 1, 300])
+def test_bytes_that_went_or_came(grouping: str, bytes_more: int) -> None:
+    """Only the record that they are of is lost: the next is where it is found."""
+    data = make_pages(*(("rows", n) for n in range(12)))
+    choice = Choice(grouping=grouping, packet_pages=2, channels=6)
+    sound = compressed(data, choice)[0]
+    rec = dissect(sound).data[2]
+    at = rec.offset + 40 + len(rec.body) // 2
+    stream = sound[:at] + b"x" * max(bytes_more, 0) + sound[at + max(-bytes_more, 0) :]
+    image, missing = salvaged(stream)
+    assert missing == {4, 5}
+    assert image == data[: 4 * PAGE] + bytes(2 * PAGE) + data[6 * PAGE :]
+
+
+def test_a_stream_of_headers_only() -> None:
+    """Each announces a body of all that follows: testing them all would be endless."""
+    layout = (Block("a", 1 << 40, 0),)
+    with memory_file(size=1 << 40) as path, open_image(path, layout=layout) as image:
+        sink = BytesIO()
+        compress(image, sink, Choice(packet_pages=1))
+    header = dissect(sink.getvalue()).header
+    heads = [Rec(PAGES, n, 1, body_size=4096).pack(header) for n in range(20000)]
+    length, _, missing = salvage_unread(header + b"".join(heads))
+    assert (length, missing) == (1 << 40, [range(1 << 28)])
+
+
+# --- What is said of it -------------------------------------------------------------
+
+
+def figures(stream: bytes) -> RunResult:
+    with (
+        memory_file(stream) as path,
+        memory_file() as target,
+        open_stream(path) as reader,
+        FileIO(target, "rb+") as file,
+    ):
+        return restore(reader, file, salvage=True, **ONE_OF_EACH)[0]
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_figures_are_of_what_was_saved(grouping: str) -> None:
+    data = make_pages(*(("rows", n) for n in range(12)), "zero", "zero")
+    choice = Choice(grouping=grouping, packet_pages=2, channels=6)
+    stream, made = compressed(data, choice)
+    same = figures(stream)
+    for name in ("pages", "compressed_bytes", "compressed_blocks", "image_digest"):
+        assert getattr(same, name) == getattr(made, name)
+    assert same.stream_bytes == len(stream)
+    assert (same.missing_bytes, same.lost_bytes) == (0, 0)
+    records = dissect(stream).data
+    sizes = [compressed_in_body(rec, grouping) for rec in records]
+    damaged = bytearray(stream)
+    damaged[records[1].offset + 45] ^= 1
+    malformed = dissect(stream)
+    malformed.data[1].body = b"\x08" + records[1].body[1:]
+    short = stream[: records[5].offset]
+    for broken, lost in (
+        (bytes(damaged), [1]),
+        (malformed.pack(), [1]),
+        (short, [5, 6]),
+    ):
+        result = figures(broken)
+        assert result.pages.total == 14 - 2 * len(lost)
+        assert result.missing_bytes == 2 * len(lost) * PAGE
+        assert result.saved_bytes == result.pages.total * PAGE
+        assert result.compressed_bytes == sum(
+            size for n, size in enumerate(sizes) if n not in lost
+        )
+        gone = records[1]
+        expected = 40 + len(gone.body) if lost == [1] else 0
+        assert result.lost_bytes == expected
+        assert result.image_rate == result.saved_bytes / (len(broken) - expected)
+
+
+def compressed_in_body(rec: Rec, grouping: str) -> int:
+    return (
+        len(rec.body) - rec.pages * (3 if grouping == "page" else 1) if rec.body else 0
+    )
 
 
 def test_a_stream_inside_the_guest_is_not_taken_for_ours() -> None:

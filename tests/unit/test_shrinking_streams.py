@@ -131,3 +131,38 @@ def test_a_stream_that_shrinks_under_a_handler(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "True (0, 0, 0, 0, 64)\n"
+
+
+SHRINKING_UNDER_INSPECT = """
+import os, sys
+from migcomp.cli.contents import read_contents
+from migcomp.stream.reader import open_stream
+
+path, cut = sys.argv[1], int(sys.argv[2])
+with open_stream(path) as reader:
+    read_head = reader._read_head
+
+    def read_and_cut():
+        head = read_head()
+        os.truncate(path, cut)
+        return head
+
+    reader._read_head = read_and_cut
+    print(read_contents(reader).problem)
+"""
+
+
+def test_a_stream_that_shrinks_while_it_is_inspected(tmp_path: Path) -> None:
+    path = tmp_path / "s.migc"
+    stream, _ = compressed(make_pages(*KINDS * 20), Choice("none", packet_pages=64))
+    path.write_bytes(stream)
+    cut = dissect(stream).data[0].offset + 40
+    done = subprocess.run(
+        [sys.executable, "-c", SHRINKING_UNDER_INSPECT, path, str(cut)],
+        capture_output=True,
+        cwd=REPOSITORY,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "s.migc: it is cut off" in done.stdout
