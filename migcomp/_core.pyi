@@ -173,7 +173,11 @@ class PageRequest(_Request):
         channel: int,
         holes: bytes | None = None,
         /,
-    ) -> None: ...
+    ) -> None:
+        """Stages: 0 to classify and compress, 1 to classify, 2 to compress what is
+        classified; 3 to compress all pages as one block, a codec's own frame,
+        with the XXH64 of all of them as the first of the hashes."""
+
     def read(
         self,
         fd: int,

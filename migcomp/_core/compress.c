@@ -49,6 +49,14 @@ static void classify_pages(const PageJob *job, PageRequest *request)
     }
 }
 
+/* For STAGE_FRAME: no page is anything but content. */
+static void take_all(PageRequest *request)
+{
+    memset(request->classes, PAGE_NORMAL, request->pages);
+    memset(request->hashes, 0, request->pages * sizeof(*request->hashes));
+    request->hashes[0] = xxh64(request->input, request->input_size, 0);
+}
+
 /* --- GROUPING_PAGE --------------------------------------------------------- */
 
 /* A page that does not shrink is sent normal. */
@@ -136,6 +144,7 @@ static int compress_packet(PageJob *job, PageRequest *request,
 {
     const CodecOps *codec = job->library->ops;
     bool streaming = job->grouping == GROUPING_STREAM && codec->compress;
+    bool kept = streaming || request->stage == STAGE_FRAME;
     void *compressor = state->compressor;
     size_t content;
     const uint8_t *pages = gather(job, request, state, &content);
@@ -162,7 +171,7 @@ static int compress_packet(PageJob *job, PageRequest *request,
         return -EIO;
     }
     /* A channel's output cannot be left out: it has become history. */
-    if ((size_t)size >= content && !streaming) {
+    if ((size_t)size >= content && !kept) {
         memcpy(request->data, pages, content);
         request->data_size = content;
         return 0;
@@ -184,6 +193,8 @@ static int compress_pages(PageJob *job, PageRequest *request,
     if (job->grouping != GROUPING_PAGE) {
         if (request->stage == STAGE_WHOLE) {
             classify_pages(job, request);
+        } else if (request->stage == STAGE_FRAME) {
+            take_all(request);
         }
         return compress_packet(job, request, state);
     }

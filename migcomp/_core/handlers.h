@@ -72,6 +72,8 @@ typedef enum Stage {
     STAGE_WHOLE,    /* classify and compress */
     STAGE_CLASSIFY, /* leaves content pages marked PAGE_NORMAL */
     STAGE_COMPRESS, /* what is marked PAGE_NORMAL */
+    STAGE_FRAME,    /* all pages as one block, whether it shrinks them or not;
+                     * hashes[0] is of them all.  GROUPING_PACKET only. */
 } Stage;
 
 /* Where and why a handler failed. */
@@ -100,7 +102,7 @@ typedef struct PageRequest {
 
     /* --- Filled in by the worker ----------------------------------------- */
     uint8_t *classes;  /* [pages_max] PageClass */
-    uint64_t *hashes;  /* [pages_max] XXH64 of the page */
+    uint64_t *hashes;  /* [pages_max] XXH64 of the page; see STAGE_FRAME */
     uint64_t *values;  /* [pages_max] pattern, or page it equals */
     uint32_t *sizes;   /* [pages_max] GROUPING_PAGE: of the compressed page */
     uint8_t *details;  /* compress: as in the record */

@@ -48,7 +48,7 @@ typedef struct PageBlock {
     uint32_t content; /* bytes, at most PAGE_BLOCK_MAX */
 } PageBlock;
 
-#define PAGE_BLOCK_MAX 65536u
+#define PAGE_BLOCK_MAX (512u << 10)
 
 /* An XBZRLE delta.  Those of a page form a ring, so that they can be added at
  * its end and applied from its start. */

@@ -47,7 +47,8 @@ def _formats() -> Sequence[str]:
     "-c",
     "--codec",
     metavar="CODEC",
-    help="Compress pages: none or zlib in a QEMU stream, any in ours.",
+    help="Compress pages: none or zlib in a QEMU stream, any in ours, zstd only in "
+    "seekable-zstd.",
 )
 @click.option(
     "-l", "--level", type=int, metavar="N", help="Compression level.  [default: 1]"
@@ -87,7 +88,9 @@ def command(
 
     A raw image has the RAM blocks back to back, zero pages as holes.  Of a QEMU
     migration stream written as one, all but the pages stays as it was: QEMU loads
-    it (after migrate-set-capabilities with compress on, if --codec is zlib).
+    it (after migrate-set-capabilities with compress on, if --codec is zlib).  Format
+    seekable-zstd is the raw image in zstd frames with a seek table: zstd -d restores
+    it.
     Either file may be -, standard input or output.
     """
     from migcomp.convert.convert import Wish, check_codec, convert

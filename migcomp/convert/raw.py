@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from migcomp import _core
 from migcomp.codecs import open_codec
-from migcomp.convert.stored import all_runs, in_order
+from migcomp.convert.stored import all_runs, in_order, memory_length
 from migcomp.images.decode import decode, write_pages
-from migcomp.images.image import Image, pages_in
+from migcomp.images.image import Image
 from migcomp.outputs import OutputFile, write_all
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ def write(image: Image, sink: OutputFile, wish: Wish) -> None:
         _Front(image, sink, wish).write()
 
 
-def _length(image: Image) -> int:
-    """The last page may be cut off."""
-    before = sum(pages_in(b.length, image.page_size) for b in image.blocks[:-1])
-    return before * image.page_size + image.blocks[-1].length
-
-
 def _write_sparse(image: Image, sink: OutputFile, wish: Wish) -> None:
     fd, size = sink.fileno(), image.page_size
 
@@ -45,7 +39,7 @@ def _write_sparse(image: Image, sink: OutputFile, wish: Wish) -> None:
             wish.progress(done, done * size)
 
     decode(image, all_runs(image), take, threads=wish.threads)
-    os.ftruncate(fd, _length(image))
+    os.ftruncate(fd, memory_length(image))
 
 
 class _Front:
@@ -55,7 +49,7 @@ class _Front:
         self._image = image
         self._sink = sink
         self._wish = wish
-        self._left = _length(image)
+        self._left = memory_length(image)
 
     def write(self) -> None:
         codec, threads = open_codec("none"), self._wish.threads

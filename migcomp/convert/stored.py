@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from migcomp import _core
 from migcomp.codecs import Codec
 from migcomp.images.decode import decode
-from migcomp.images.image import Image, Run
+from migcomp.images.image import Image, Run, pages_in
 
 ZERO, SAME, DEDUPLICATED, NORMAL, COMPRESSED = range(5)
 
@@ -16,6 +16,12 @@ ZERO, SAME, DEDUPLICATED, NORMAL, COMPRESSED = range(5)
 def all_runs(image: Image) -> Iterator[Run]:
     for block in range(len(image.blocks)):
         yield from image.runs(block)
+
+
+def memory_length(image: Image) -> int:
+    """Bytes of all blocks; the last page may be cut off."""
+    before = sum(pages_in(b.length, image.page_size) for b in image.blocks[:-1])
+    return before * image.page_size + image.blocks[-1].length
 
 
 def stored_pages(

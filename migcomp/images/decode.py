@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from migcomp import _core
-from migcomp.codecs import Codec
+from migcomp.codecs import GROUPINGS, Codec
 from migcomp.errors import ImageError, PageError, WorkerError
 from migcomp.images.file import (
     Copied,
@@ -22,8 +22,9 @@ from migcomp.images.mapped import MappedImage
 from migcomp.images.raw import RawImage, spool
 from migcomp.workqueue import ThreadedWorkqueue
 
-_REQUEST_BYTES = 512 << 10
-_WHOLE, _CLASSIFY = 0, 1
+#: Of the pages that a request holds at most.
+REQUEST_BYTES = 512 << 10
+_WHOLE, _CLASSIFY, _FRAME = 0, 1, 3
 
 
 def readable_again(image: Image, copied: Copied = unwatched) -> Image:
@@ -107,25 +108,29 @@ def decode(
     take: Callable[[_core.PageRequest], None],
     *,
     codec: Codec | None = None,
+    frames: bool = False,
     threads: int | None = None,
 ) -> None:
     """Calls ``take`` with requests that hold the pages of ``runs``, in order.
 
     Holes are left out.  The requests are classified, and write_pages gives their
-    pages; with a codec they are also compressed page by page.  Raises ImageError
-    and WorkerError.
+    pages; with a codec they are also compressed page by page.  With ``frames`` each
+    becomes one block instead, a frame of the codec's own format, and is not
+    classified.  A request holds REQUEST_BYTES of a run, and its end the rest.
+    Raises ImageError and WorkerError.
     """
     page_map = image.page_map
     assert page_map is not None
-    pages_max = _REQUEST_BYTES // image.page_size
+    pages_max = REQUEST_BYTES // image.page_size
     handler = _core.compressor(
         codec.library if codec else _core.bind("built in", ""),
         level=codec.level if codec else 0,
+        grouping=GROUPINGS.index("packet" if frames else "page"),
         page_size=image.page_size,
         pages_max=pages_max,
         source=page_map,
     )
-    stage = _WHOLE if codec else _CLASSIFY
+    stage = _FRAME if frames else _WHOLE if codec else _CLASSIFY
 
     def collect(queue: ThreadedWorkqueue) -> bool:
         request = queue.collect_request()

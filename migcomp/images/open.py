@@ -21,6 +21,7 @@ from migcomp.images import (
     lime,
     migcomp_stream,
     qemu,
+    seekable_zstd,
     virsh,
     vmware,
     windows,
@@ -65,6 +66,7 @@ READERS: tuple[Reader, ...] = (
     vmware,
     criu,
     windows,
+    seekable_zstd,
 )
 
 _FIRECRACKER = "the state of a Firecracker guest; give its memory file"
@@ -74,7 +76,6 @@ _OTHERS = (
     (b"\x1f\x8b\x08", "compressed by gzip; decompress it with gzip -d first"),
     (b"BZh", "compressed by bzip2; decompress it with bzip2 -d first"),
     (b"\xfd7zXZ\0", "compressed by xz; decompress it with xz -d first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd; decompress it with zstd -d first"),
     (b"\x89LZO\0\r\n\x1a\n", "compressed by lzop; decompress it with lzop -d first"),
     (b"QFI\xfb", "a qcow2 disk image, which holds no guest memory of its own"),
     (b"KDMV", "a VMware disk image; give the .vmem file"),

@@ -6,7 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from migcomp.convert.convert import formats
 from tests.cli.conftest import command, program, sentence
 from tests.qemu_tools import a_stream, decode
 
@@ -44,6 +46,12 @@ def test_through_pipes(guest: Path) -> None:
     assert done.code == 0
     assert done.stdout == a_stream()[1].memory
     assert done.errors == "- (qemu) written to - (raw)\n"
+    done = program("convert", "-", "-", "--to", "seekable-zstd", stdin=stream)
+    content = zstandard.ZstdDecompressor().stream_reader(
+        done.stdout, read_across_frames=True
+    )
+    assert content.read() == a_stream()[1].memory
+    assert done.errors == "- (qemu) written to - (seekable-zstd)\n"
     done = program("convert", "-", "-", "--to", "qemu", "-q", stdin=stream)
     assert b"".join(decode(done.stdout).memory.values()) == a_stream()[1].memory
     assert done.stderr == b""
@@ -56,6 +64,7 @@ def test_through_pipes(guest: Path) -> None:
         (["--to", "tape"], "is not one of raw, qemu"),
         (["--to", "raw", "-c", "zlib"], "format raw has no codecs"),
         (["--to", "qemu", "-c", "zstd"], "and not zstd"),
+        (["--to", "seekable-zstd", "-c", "zlib"], "codecs zstd, and not zlib"),
     ],
 )
 def test_wrong_use(guest: Path, tmp_path: Path, options: list[str], words: str) -> None:
@@ -82,7 +91,7 @@ def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
     stream = bytearray(guest.read_bytes())
     stream[stream.index(b"\x78\x01") + 20] ^= 0x55
     guest.write_bytes(stream)
-    for to in ("raw", "qemu", "migcomp"):
+    for to in formats():
         done = command("convert", guest, tmp_path / "out", "--to", to)
         assert done.code == 3
         assert f"{guest}: page 3: " in sentence(done)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from migcomp.convert.convert import formats
 from tests.cli.conftest import (
     COMMAND,
     command,
@@ -149,7 +150,10 @@ def test_a_full_disk(image: Path, stream: Path) -> None:
         ["restore", stream, "-o", FULL],
         ["sample", "--size", "1MiB", "-o", FULL],
     )
-    for arguments in many:
+    conversions: list[list[str | Path]] = [
+        ["convert", image, FULL, "--to", to] for to in formats()
+    ]
+    for arguments in (*many, *conversions):
         done = command(*arguments)
         assert done.code == 7
         assert sentence(done) == (

@@ -37,6 +37,7 @@ from tests.dump_files import (
 )
 from tests.fuzz.images import COUNT, Tally, mutations, survive
 from tests.qemu_tools import Writer
+from tests.unit.test_seekable_zstd import seekable
 
 A, B, C = (make_pages(kind) for kind in ("rows", "text", "noise"))
 SMALL: list[Range] = [(0, A + B), (0x8000, C)]
@@ -119,6 +120,17 @@ def test_flattened_kdump() -> None:
         ],
         format="kdump",
     )
+
+
+def test_seekable_zstd() -> None:
+    tally = survive(
+        [
+            seekable([A + B, C, b"", A], checksums=True),
+            seekable([A, B[:-9]]),
+        ],
+        format="seekable-zstd",
+    )
+    assert tally.spoilt
 
 
 def test_avml() -> None:

@@ -79,6 +79,7 @@ def test_pages_of_blocks_in_several_buffers(dedup: bool) -> None:
 
 
 PACKED = zlib.compress(FULL)
+MOST = _core.PAGE_BLOCK_MAX
 
 
 @pytest.mark.parametrize(
@@ -88,10 +89,10 @@ PACKED = zlib.compress(FULL)
         (part(1, 0), block(0, len(PACKED), len(FULL)), "in a block that is not there"),
         (part(0, 0, PART + 1), block(0, len(PACKED), len(FULL)), "an unknown way"),
         (part(0, len(FULL)), block(0, len(PACKED), len(FULL)), "its block has 49152"),
-        (part(0, 0), block(0, len(PACKED), 65537), "its block has 65537 bytes"),
+        (part(0, 0), block(0, len(PACKED), MOST + 1), f"block has {MOST + 1} bytes"),
         (part(0, 0), block(0, len(PACKED), 0), "its block has 0 bytes"),
         (part(0, 0), block(0, 0, len(FULL)), "its compressed block has 0 bytes"),
-        (part(0, 0), block(0, 2**32 - 1, 65536), "block has 4294967295 bytes"),
+        (part(0, 0), block(0, 2**32 - 1, MOST), "block has 4294967295 bytes"),
         (part(0, 0), block(1, len(PACKED), len(FULL)), "ends before its content"),
         (part(0, 0), block(0, len(PACKED) - 1, len(FULL)), "block|insufficient"),
         (part(0, 0), block(0, len(PACKED), len(FULL) - 1), "block|malformed"),

@@ -7,18 +7,21 @@ import array
 import os
 import random
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from migcomp import _core
 from migcomp.errors import PageError
 from tests.core_tools import PAGE, a_map, a_queue, noise, text
 
 ZERO, SAME, DEDUPLICATED, NORMAL, COMPRESSED = range(5)
-WHOLE, CLASSIFY, COMPRESS = range(3)
+WHOLE, CLASSIFY, COMPRESS, FRAME = range(4)
+PACKET = 1
 
 
 @pytest.fixture
@@ -64,6 +67,38 @@ def test_a_request_classifies_and_compresses() -> None:
         items = [item for page in (1, 2, 3) for item in (page, hashes[page])]
         assert list(struct.unpack("<6Q", request.hashes)) == items
         assert request.elapsed_ns > 0
+
+
+@pytest.mark.parametrize("codec", ["zstd", "zlib", "lz4"])
+def test_a_frame_has_all_pages(codec: str) -> None:
+    """Zero pages too, and also where it does not shrink them."""
+    for content in (bytes(PAGE) + text(2) + noise(1), noise(3)):
+        pages = len(content) // PAGE
+        with a_queue(codec, grouping=PACKET) as queue:
+            request = queue.get_request()
+            request.load(a_map(content), 0, pages, FRAME, 0)
+            queue.submit_request(request)
+            assert queue.collect_request() is request
+            assert request.counts == (0, 0, 0, 0, pages)
+            hashes = struct.unpack(f"<{pages}Q", request.hashes)
+            assert hashes == (_core.xxh64(content), *[0] * (pages - 1))
+            frame = bytes(request)
+        if codec == "zstd":
+            assert zstandard.ZstdDecompressor().decompress(frame) == content
+        if codec == "zlib":
+            assert zlib.decompress(frame) == content
+
+
+def test_what_makes_no_frame() -> None:
+    for codec, grouping, holes in (
+        ("none", PACKET, None),
+        ("zstd", 0, None),
+        ("zstd", PACKET, b"\0\1"),
+    ):
+        with a_queue(codec, grouping=grouping) as queue:
+            request = queue.get_request()
+            with pytest.raises(ValueError, match="a frame needs a codec, grouping"):
+                request.load(a_map(text(2)), 0, 2, FRAME, 0, holes)
 
 
 def test_holes_are_not_read() -> None:
@@ -129,7 +164,8 @@ def test_a_submitted_request_is_the_workers() -> None:
         ((2**64 - 1, 2, WHOLE, 0), "not in the map"),
         ((2**64, 1, WHOLE, 0), "out of range"),
         ((-1, 1, WHOLE, 0), "out of range"),
-        ((0, 1, 3, 0), "stage"),
+        ((0, 1, FRAME + 1, 0), "stage"),
+        ((0, 1, FRAME, 0), "a frame needs"),
         ((0, 1, -1, 0), "out of range"),
         ((0, 1, WHOLE, 1), "channel must be 0 to 0"),
         ((0, 2, WHOLE, 0, b"\0"), "byte for each page"),

@@ -100,12 +100,19 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
                           to_uint32, &stage, to_uint32, &channel, &holes)) {
         return NULL;
     }
-    if (stage > STAGE_COMPRESS) {
+    if (stage > STAGE_FRAME) {
         return PyErr_Format(PyExc_ValueError, "no such stage");
     }
     request = loadable(self, true, pages, channel);
     if (!request || set_holes(request, pages, holes)) {
         return NULL;
+    }
+    if (stage == STAGE_FRAME &&
+        (self->job->grouping != GROUPING_PACKET || request->has_holes ||
+         !self->job->library->ops->compress)) {
+        return PyErr_Format(PyExc_ValueError,
+                            "a frame needs a codec, grouping packet, and all "
+                            "of its pages");
     }
     map = (PageMapObject *)source;
     if (map->map.page_size != self->job->page_size) {

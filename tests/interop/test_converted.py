@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What ``migcomp convert`` writes, read by others."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from migcomp.convert.convert import Wish, convert
+from migcomp.images.open import open_image
+from migcomp.outputs import OutputFile
+from migcomp.results import Block
+from tests.conftest import PAGE, make_page
+from tests.interop.test_dumps import needed_package, needed_program, ours
+
+LOW = b"".join(make_page(kind, n) for n in range(90) for kind in ("text", "zero"))
+HIGH = b"".join(make_page(kind, n) for n in range(9) for kind in ("rows", "noise"))
+#: The second block lies before the first.
+LAYOUT = (Block("main", len(LOW), 1 << 32), Block("rom", len(HIGH), 0xC0000))
+
+
+def written(folder: Path, to: str, codec: str | None = None) -> Path:
+    source, target = folder / "image", folder / "converted"
+    source.write_bytes(LOW + HIGH)
+    with (
+        open_image(str(source), layout=LAYOUT) as image,
+        OutputFile(str(target)) as sink,
+    ):
+        convert(image, sink, to, Wish(codec))
+    return target
+
+
+def of_guest(image: Path, folder: Path, to: str, codec: str | None = None) -> Path:
+    target = folder / "converted"
+    with open_image(str(image)) as source, OutputFile(str(target)) as sink:
+        convert(source, sink, to, Wish(codec))
+    return target
+
+
+# --- Seekable zstd --------------------------------------------------------------------
+
+
+def test_zstd_decompresses_it(tmp_path: Path) -> None:
+    needed_program("zstd", "zstd")
+    path = written(tmp_path, "seekable-zstd")
+    content = subprocess.run(["zstd", "-dc", path], capture_output=True, check=True)
+    assert content.stdout == LOW + HIGH
+    # Each frame, and the whole, are what zstd takes for sound.
+    subprocess.run(["zstd", "-qt", path], check=True)
+
+
+def test_any_page_as_pyzstd_finds_it(tmp_path: Path) -> None:
+    needed_package("pyzstd", "pyzstd")
+    import pyzstd
+
+    memory = LOW + HIGH
+    with pyzstd.SeekableZstdFile(written(tmp_path, "seekable-zstd")) as file:
+        for at in (0, 127 * PAGE, 128 * PAGE, len(memory) - PAGE, 100 * PAGE + 9):
+            file.seek(at)
+            assert file.read(PAGE) == memory[at : at + PAGE]
+        # Bytes of frames, and of content.
+        told = file.seek_table_info
+        assert told is not None
+        assert (told[0], told[2]) == (2, len(memory))
+
+
+def test_what_pyzstd_writes(tmp_path: Path) -> None:
+    needed_package("pyzstd", "pyzstd")
+    import pyzstd
+
+    path, memory = tmp_path / "image", LOW + HIGH
+    with pyzstd.SeekableZstdFile(path, "w", max_frame_content_size=6 * PAGE) as file:
+        file.write(memory)
+    assert ours(path) == [(0, memory)]
+
+
+def test_a_guest_in_frames(tmp_path: Path, paused_images: Path) -> None:
+    needed_program("zstd", "zstd")
+    raw = paused_images / "paused.raw"
+    path = of_guest(raw, tmp_path, "seekable-zstd")
+    content = subprocess.run(["zstd", "-dc", path], capture_output=True, check=True)
+    assert content.stdout == raw.read_bytes()
+    assert ours(path) == [(0, content.stdout)]
