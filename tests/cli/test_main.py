@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
-    *("run", "restore", "verify", "inspect", "convert"),
+    *("run", "restore", "verify", "inspect", "convert", "capture"),
     *("codecs", "sample", "bench", "completion"),
 )
 
