@@ -16,6 +16,7 @@ _COMMANDS = (
     "verify",
     "inspect",
     "convert",
+    "capture",
     "codecs",
     "sample",
     "bench",

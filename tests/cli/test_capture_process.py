@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp capture --pid``: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import command, program, sentence
+from tests.conftest import folder_names
+
+
+def test_the_report_tells_how_to_read_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "own.raw"
+    done = command("capture", "--pid", str(os.getpid()), "-o", path)
+    assert done.code == 0, done.errors
+    assert f"process {os.getpid()} (" in done.text
+    options = re.findall(r"^  (--block .*)$", done.text, re.M)
+    assert options
+    read = command("run", path, *shlex.split(" ".join(options)), "--json")
+    assert read.code == 0, read.errors
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "own.raw"
+    done = command("capture", "--pid", str(os.getpid()), "-o", path, "--json")
+    assert done.json["schema"] == "migcomp.capture/1"
+    assert done.json["source"]["pid"] == os.getpid()
+    (image,) = done.json["images"]
+    assert image["path"] == str(path)
+    assert image["bytes"] == path.stat().st_size
+    assert sum(block["length"] for block in image["blocks"]) == image["bytes"]
+
+
+def test_to_standard_output() -> None:
+    done = program("capture", "--pid", str(os.getpid()), "-o", "-", "--json")
+    assert done.code == 0
+    assert f'"bytes": {len(done.stdout)}' in done.errors
+
+
+@pytest.mark.parametrize("pid", ["0", "-3", "init"])
+def test_no_number(pid: str, tmp_path: Path) -> None:
+    done = command("capture", f"--pid={pid}", "-o", tmp_path / "x.raw")
+    assert done.code == 2
+    assert "is not a positive number" in done.errors
+
+
+def test_no_process(tmp_path: Path) -> None:
+    done = command("capture", "--pid", "4194305", "-o", tmp_path / "x.raw")
+    assert done.code == 3
+    assert sentence(done) == "there is no process 4194305; ps -e lists them"
+    assert folder_names(tmp_path) == []
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "own.raw"
+    path.write_bytes(b"mine")
+    arguments = ("capture", "--pid", str(os.getpid()), "-o", path)
+    done = command(*arguments)
+    assert done.code == 7
+    assert "--force" in sentence(done)
+    assert path.read_bytes() == b"mine"
+    assert command(*arguments, "--force").code == 0
+    assert path.stat().st_size > 4
