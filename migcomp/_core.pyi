@@ -161,6 +161,10 @@ class PageRequest(_Request):
     @property
     def elapsed_ns(self) -> int: ...
     @property
+    def frame_hash(self) -> int:
+        """XXH64 of all pages together, after the stage for frames."""
+
+    @property
     def lost(self) -> bool:
         """Its record was no good, and it has no pages."""
 

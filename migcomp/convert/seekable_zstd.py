@@ -103,10 +103,9 @@ class _FrameWriter:
     def _take(self, request: _core.PageRequest) -> None:
         self._repeat_zeros(request.first_page)
         frame = bytearray(request)
-        checksum = request.hashes[:4]  # little-endian: the lower half
+        number = request.frame_hash & 0xFFFFFFFF
         frame[_DESCRIPTOR_AT] |= _HAS_CHECKSUM
-        frame += checksum
-        number = int.from_bytes(checksum, "little")
+        frame += number.to_bytes(4, "little")
         if request.first_page == self._zeros_at:
             self._zeros = frame, number
         self._put_frame(frame, request.pages, number)

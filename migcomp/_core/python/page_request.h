@@ -18,6 +18,7 @@ static PyObject *page_request_counts(PyObject *object, void *unused)
 enum {
     GET_CLASSES,
     GET_HASHES,
+    GET_FRAME_HASH,
     GET_DETAILS,
     GET_FIRST_PAGE,
     GET_PAGES,
@@ -71,6 +72,8 @@ static PyObject *page_request_get(PyObject *object, void *which)
     case GET_HASHES:
         return hashes_of(request,
                          ((RequestObject *)object)->job->zero_hash);
+    case GET_FRAME_HASH:
+        return PyLong_FromUnsignedLongLong(request->hashes[0]);
     case GET_DETAILS:
         return bytes_of(request->details, request->details_size);
     case GET_FIRST_PAGE:
@@ -161,6 +164,7 @@ static PyGetSetDef page_request_getset[] = {
     {"thread", request_sequence, NULL, NULL, (void *)1},
     GET("classes", GET_CLASSES),
     GET("hashes", GET_HASHES),
+    GET("frame_hash", GET_FRAME_HASH),
     GET("details", GET_DETAILS),
     GET("first_page", GET_FIRST_PAGE),
     GET("pages", GET_PAGES),
