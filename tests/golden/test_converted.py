@@ -20,7 +20,7 @@ from tests.conftest import PAGE, make_pages, memory_file
 FOLDER = Path(__file__).parent / "converted"
 MEMORY = make_pages("text", "zero", ("rows", 1), "same", "zero", ("noise", 2))
 LAYOUT = (Block("pc.ram", 4 * PAGE, 0), Block("rom", 2 * PAGE, 0xFFFC0000))
-FORMATS = ("seekable-zstd",)
+FORMATS = ("seekable-zstd", "lime", "elf")
 every = pytest.mark.parametrize("to", FORMATS)
 
 

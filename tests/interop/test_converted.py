@@ -11,7 +11,8 @@ from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from migcomp.results import Block
 from tests.conftest import PAGE, make_page
-from tests.interop.test_dumps import needed_package, needed_program, ours
+from tests.dump_files import Range
+from tests.interop.test_dumps import agree, needed_package, needed_program, ours, theirs
 
 LOW = b"".join(make_page(kind, n) for n in range(90) for kind in ("text", "zero"))
 HIGH = b"".join(make_page(kind, n) for n in range(9) for kind in ("rows", "noise"))
@@ -81,3 +82,43 @@ def test_a_guest_in_frames(tmp_path: Path, paused_images: Path) -> None:
     content = subprocess.run(["zstd", "-dc", path], capture_output=True, check=True)
     assert content.stdout == raw.read_bytes()
     assert ours(path) == [(0, content.stdout)]
+
+
+# --- ELF and LiME ---------------------------------------------------------------------
+
+RANGES: list[Range] = [(0xC0000, HIGH), (1 << 32, LOW)]
+
+
+def test_elf_as_readelf_and_pyelftools_read_it(tmp_path: Path) -> None:
+    needed_program("readelf", "binutils")
+    needed_package("elftools", "pyelftools")
+    from elftools.elf.elffile import ELFFile
+
+    path = written(tmp_path, "elf")
+    shown = subprocess.run(["readelf", "-aW", path], capture_output=True, check=True)
+    assert shown.stderr == b""
+    assert b"CORE (Core file)" in shown.stdout
+    with path.open("rb") as file:
+        segments = [
+            (segment["p_paddr"], segment.data())
+            for segment in ELFFile(file).iter_segments("PT_LOAD")
+        ]
+    assert segments == RANGES == ours(path)
+
+
+def test_elf_and_lime_as_volatility_reads_them(tmp_path: Path) -> None:
+    path = written(tmp_path, "elf")
+    agree(theirs("elf", "Elf64Layer", path), path, RANGES)
+    path.unlink()
+    path = written(tmp_path, "lime")
+    agree(theirs("lime", "LimeLayer", path), path, RANGES)
+
+
+def test_a_guest_as_elf(tmp_path: Path, paused_images: Path) -> None:
+    """From QEMU's kdump, what QEMU itself wrote as ELF."""
+    path = of_guest(paused_images / "paused.kdump", tmp_path, "elf")
+    assert ours(path) == ours(paused_images / "paused.elf")
+    back = tmp_path / "back"
+    back.mkdir()
+    path = of_guest(path, back, "lime")
+    assert ours(path) == ours(paused_images / "paused.elf")

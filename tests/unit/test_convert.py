@@ -76,7 +76,7 @@ def into_pipe(data: bytes, to: str, **options: object) -> bytes:
 
 
 def test_formats() -> None:
-    assert formats() == ("raw", "qemu", "migcomp", "seekable-zstd")
+    assert formats() == ("raw", "qemu", "migcomp", "seekable-zstd", "lime", "elf")
     check_codec("qemu", "zlib")
     check_codec("raw", None)
     with pytest.raises(MigcompError, match="format raw has no codecs"):
