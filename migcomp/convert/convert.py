@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from migcomp.convert import elf, lime, migcomp, qemu, raw, seekable_zstd
+from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
@@ -52,6 +52,7 @@ WRITERS: tuple[Writer, ...] = (
     seekable_zstd,
     lime,
     elf,
+    kdump,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 from migcomp import _core
@@ -56,6 +57,19 @@ def stored_pages(
                 detail += 2
             yield kind, data[at : at + size]
             at += size
+
+
+@lru_cache(maxsize=4096)
+def filled_page(codec: Codec, pattern: bytes, page_size: int) -> bytes:
+    """A same-filled page, which the workers leave alone, compressed by itself."""
+    page = pattern * (page_size // 8)
+    if codec.name == "zlib":
+        import zlib
+
+        return zlib.compress(page, min(codec.level, 9))
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=codec.level).compress(page)
 
 
 def in_order(

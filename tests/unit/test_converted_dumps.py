@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from migcomp.convert.convert import Wish
 from migcomp.convert.elf import head_of
 from migcomp.errors import ImageError
 from migcomp.images.decode import readable_again
@@ -21,7 +22,7 @@ from tests.dump_files import Range, lime
 from tests.qemu_tools import a_stream
 from tests.unit.test_convert import converted, into_pipe
 
-FORMATS = ("lime", "elf")
+FORMATS = ("lime", "elf", "kdump")
 WORDS = [make_page(kind, n) for n in range(3) for kind in ("text", "same", "noise")]
 
 
@@ -35,6 +36,20 @@ def ranges_of(path: str) -> list[Range]:
             ranges.append((block.guest_address, b"".join(parts)))
             page = end
     return ranges
+
+
+def unflattened(data: bytes) -> bytes:
+    """Of a kdump in pieces, what they make."""
+    if not data.startswith(b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\1"):
+        return data
+    out, at = bytearray(), 4096
+    while (piece := struct.unpack_from(">qq", data, at)) != (-1, -1):
+        offset, size = piece
+        out += bytes(max(offset + size - len(out), 0))
+        out[offset : offset + size] = data[at + 16 : at + 16 + size]
+        at += 16 + size
+    assert at + 16 == len(data)
+    return bytes(out)
 
 
 def joined(ranges: list[Range]) -> list[Range]:
@@ -84,7 +99,8 @@ def test_there_and_back(
     memory = b"".join(data for _, data in ranges)
     target = converted(memory, to, tmp_path, layout=layout)
     assert ranges_of(str(target)) == joined(ranges)
-    assert into_pipe(memory, to, layout=layout) == target.read_bytes()
+    piped = into_pipe(memory, to, layout=layout)
+    assert unflattened(piped) == target.read_bytes()
 
 
 LAYOUT = [Block("high", 2 * PAGE, 1 << 32), Block("low", 3 * PAGE, 0xC0000)]
@@ -131,7 +147,7 @@ def test_more_segments_than_the_header_can_tell(tmp_path: Path) -> None:
         assert len(image.blocks) == many
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", ["lime", "elf"])
 def test_zero_pages_take_no_room(to: str, tmp_path: Path) -> None:
     memory = make_page("rows") + bytes(1023 * PAGE) + make_page("noise") + bytes(PAGE)
     target = converted(memory, to, tmp_path)
@@ -143,7 +159,7 @@ def test_zero_pages_take_no_room(to: str, tmp_path: Path) -> None:
 def test_a_page_that_is_cut_off_is_filled_up(to: str, tmp_path: Path) -> None:
     target = converted(MEMORY[:-9], to, tmp_path, pad=True)
     assert ranges_of(str(target)) == [(0, MEMORY[:-9] + bytes(9))]
-    assert into_pipe(MEMORY[:-9], to, pad=True) == target.read_bytes()
+    assert unflattened(into_pipe(MEMORY[:-9], to, pad=True)) == target.read_bytes()
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -164,3 +180,29 @@ def test_addresses_that_no_dump_can_tell(to: str, second: int, tmp_path: Path) -
     with pytest.raises(ImageError, match="RAM block two at guest address"):
         converted(MEMORY, to, tmp_path, layout=layout)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "none"])
+def test_pages_of_a_kdump(codec: str, tmp_path: Path) -> None:
+    """Zero pages share one; what does not shrink is as it is."""
+    data = converted(
+        MEMORY + make_page("same"), "kdump", tmp_path, Wish(codec)
+    ).read_bytes()
+    flag = {"zlib": 1, "zstd": 0x20, "none": 0}[codec]
+    table = list(struct.iter_unpack("<QIIQ", data[4 * PAGE : 4 * PAGE + 6 * 24]))
+    zero = (4 * PAGE + 6 * 24, PAGE, 0, 0)
+    assert table[1] == table[3] == zero
+    assert [flags for _, _, flags, _ in table] == [flag, 0, flag, 0, 0, flag]
+    assert not any(data[zero[0] : zero[0] + PAGE])
+    sizes = [size for _, size, _, _ in table]
+    assert sizes[4] == PAGE
+    assert len(data) == zero[0] + sum(sizes) - PAGE
+    assert sizes[5] < 200 or codec == "none"
+    assert ranges_of(str(tmp_path / "converted")) == [(0, MEMORY + make_page("same"))]
+
+
+def test_addresses_that_no_kdump_can_tell(tmp_path: Path) -> None:
+    for address, words in ((100, "begins within a page"), (1 << 60, "be too large")):
+        layout = [Block("one", len(MEMORY), address)]
+        with pytest.raises(ImageError, match=words):
+            converted(MEMORY, "kdump", tmp_path, layout=layout)
