@@ -47,8 +47,8 @@ def _formats() -> Sequence[str]:
     "-c",
     "--codec",
     metavar="CODEC",
-    help="Compress pages: none or zlib in a QEMU stream, any in ours, zstd only in "
-    "seekable-zstd.",
+    help="Compress pages: none or zlib in a QEMU stream, zlib, zstd or none in "
+    "kdump, zstd in seekable-zstd, any in ours.",
 )
 @click.option(
     "-l", "--level", type=int, metavar="N", help="Compression level.  [default: 1]"
@@ -86,12 +86,12 @@ def command(
 ) -> None:
     """Write the memory image IMAGE to OUTPUT in another format.
 
-    A raw image has the RAM blocks back to back, zero pages as holes.  Of a QEMU
-    migration stream written as one, all but the pages stays as it was: QEMU loads
-    it (after migrate-set-capabilities with compress on, if --codec is zlib).  Format
+    A raw image has the RAM blocks back to back, lime and elf have their guest
+    addresses, too; zero pages are holes.  In kdump each page is compressed.
     seekable-zstd is the raw image in zstd frames with a seek table: zstd -d restores
-    it.
-    Either file may be -, standard input or output.
+    it.  Of a QEMU migration stream written as one, all but the pages stays as it
+    was: QEMU loads it (after migrate-set-capabilities with compress on, if --codec
+    is zlib).  Either file may be -, standard input or output.
     """
     from migcomp.convert.convert import Wish, check_codec, convert
     from migcomp.images.open import open_image

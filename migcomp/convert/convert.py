@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from migcomp.convert import migcomp, qemu, raw, seekable_zstd
+from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
@@ -45,7 +45,15 @@ class Writer(Protocol):
         and the sink's OSError."""
 
 
-WRITERS: tuple[Writer, ...] = (raw, qemu, migcomp, seekable_zstd)
+WRITERS: tuple[Writer, ...] = (
+    raw,
+    qemu,
+    migcomp,
+    seekable_zstd,
+    lime,
+    elf,
+    kdump,
+)
 
 
 def formats() -> tuple[str, ...]:

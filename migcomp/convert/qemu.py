@@ -11,11 +11,10 @@ docs/qemu-streams.md describes the format.
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from migcomp.codecs import Codec, open_codec
-from migcomp.convert.stored import COMPRESSED, SAME, in_order
+from migcomp.convert.stored import COMPRESSED, SAME, filled_page, in_order
 from migcomp.errors import ImageError
 from migcomp.images.image import Image, pages_in
 from migcomp.images.qemu import QemuImage
@@ -119,7 +118,7 @@ class _RamWriter:
         self._block = self._first = 0
         self._named = False
         self._written = 0
-        self._level: int | None = None  # of what the part's pages are deflated at
+        self._codec: Codec | None = None  # that compresses the part's pages
 
     def start(self) -> None:
         size = self._image.page_size
@@ -134,7 +133,7 @@ class _RamWriter:
 
     def part(self, codec: Codec) -> None:
         """All pages."""
-        self._level = codec.level if codec.name == "zlib" else None
+        self._codec = codec if codec.name == "zlib" else None
         self._put(struct.pack(">BI", PART, self._number))
         in_order(
             self._image, codec, self._zeros, self._records, threads=self._wish.threads
@@ -163,8 +162,8 @@ class _RamWriter:
     def _records(self, first_page: int, pages: list[tuple[int, bytes]]) -> None:
         parts = []
         for page, (kind, data) in enumerate(pages, first_page):
-            if kind == SAME and self._level is not None:
-                kind, data = COMPRESSED, _deflated(data[:8], len(data), self._level)
+            if kind == SAME and self._codec is not None:
+                kind, data = COMPRESSED, filled_page(self._codec, data[:8], len(data))
             if not data:
                 parts += [self._head(page, RamFlag.ZERO), b"\0"]
             elif kind == COMPRESSED:
@@ -194,11 +193,3 @@ class _RamWriter:
     def _tell(self, pages: int) -> None:
         if self._wish.progress is not None:
             self._wish.progress(pages, self._written)
-
-
-@lru_cache(maxsize=4096)
-def _deflated(pattern: bytes, page_size: int, level: int) -> bytes:
-    """A same-filled page, which the workers leave alone."""
-    import zlib
-
-    return zlib.compress(pattern * (page_size // 8), level)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
 
 from migcomp import _core
 from migcomp.codecs import Codec
@@ -13,9 +16,16 @@ from migcomp.images.image import Image, Run, pages_in
 ZERO, SAME, DEDUPLICATED, NORMAL, COMPRESSED = range(5)
 
 
-def all_runs(image: Image) -> Iterator[Run]:
-    for block in range(len(image.blocks)):
+def all_runs(image: Image, blocks: Sequence[int] | None = None) -> Iterator[Run]:
+    """Of ``blocks``, in their order; None stands for all."""
+    for block in range(len(image.blocks)) if blocks is None else blocks:
         yield from image.runs(block)
+
+
+def block_starts(image: Image) -> list[int]:
+    """The first page of each block, and the end of the last."""
+    pages = (pages_in(block.length, image.page_size) for block in image.blocks)
+    return list(accumulate(pages, initial=0))
 
 
 def memory_length(image: Image) -> int:
@@ -49,6 +59,19 @@ def stored_pages(
             at += size
 
 
+@lru_cache(maxsize=4096)
+def filled_page(codec: Codec, pattern: bytes, page_size: int) -> bytes:
+    """A same-filled page, which the workers leave alone, compressed by itself."""
+    page = pattern * (page_size // 8)
+    if codec.name == "zlib":
+        import zlib
+
+        return zlib.compress(page, min(codec.level, 9))
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=codec.level).compress(page)
+
+
 def in_order(
     image: Image,
     codec: Codec,
@@ -56,23 +79,39 @@ def in_order(
     pages: Callable[[int, list[tuple[int, bytes]]], None],
     *,
     threads: int | None,
+    blocks: Sequence[int] | None = None,
 ) -> None:
-    """All pages of an image, front to back: calls ``zeros`` (first page, number)
-    for what was not looked at, and ``pages`` (first page, what stored_pages gives)
-    for the others, which never span two blocks.  Raises as decode does.
+    """All pages of ``blocks``, None for all, in their order: calls ``zeros`` (first
+    page, number) for what was not looked at, and ``pages`` (first page, what
+    stored_pages gives) for the others; neither spans two blocks.  Raises as decode
+    does.
     """
-    page_map = image.page_map
-    assert page_map is not None
-    reached = 0
+    starts = block_starts(image)
+    order = range(len(image.blocks)) if blocks is None else blocks
+    ahead = deque((starts[block], starts[block + 1]) for block in order)
+    reached, end = ahead.popleft()
+
+    def skip(page: int) -> None:
+        """Up to ``page``, which may be in a later block."""
+        nonlocal reached, end
+        while not reached <= page < end:
+            finish()
+            reached, end = ahead.popleft()
+        if page > reached:
+            zeros(reached, page - reached)
+
+    def finish() -> None:
+        if end > reached:
+            zeros(reached, end - reached)
 
     def take(request: _core.PageRequest) -> None:
         nonlocal reached
-        first = request.first_page
-        if first > reached:
-            zeros(reached, first - reached)
-        pages(first, list(stored_pages(request, image.page_size)))
-        reached = first + request.pages
+        skip(request.first_page)
+        pages(request.first_page, list(stored_pages(request, image.page_size)))
+        reached = request.first_page + request.pages
 
-    decode(image, all_runs(image), take, codec=codec, threads=threads)
-    if reached < page_map.pages:
-        zeros(reached, page_map.pages - reached)
+    decode(image, all_runs(image, order), take, codec=codec, threads=threads)
+    finish()
+    while ahead:
+        reached, end = ahead.popleft()
+        finish()

@@ -20,13 +20,13 @@ from migcomp.images.regions import REGIONS_MAX, Region, open_regions
 FORMAT = "elf"
 MAGIC = b"\x7fELF"
 
-_CORE = 4  # e_type
-_MANY_SEGMENTS = 0xFFFF  # PN_XNUM: the number is in the first section's header
-_LOAD, _NOTE = 1, 4
+CORE = 4  # e_type
+MANY_SEGMENTS = 0xFFFF  # PN_XNUM: the number is in the first section's header
+LOAD, _NOTE = 1, 4
 
 #: Where the fields are: (file header behind e_ident, program header, section
 #: header) for 32 and 64 bits.
-_HEADERS = {1: ("HHIIIIIHHHHHH", "IIIIIIII", 40), 2: ("HHIQQQIHHHHHH", "IIQQQQQQ", 64)}
+HEADERS = {1: ("HHIIIIIHHHHHH", "IIIIIIII", 40), 2: ("HHIQQQIHHHHHH", "IIQQQQQQ", 64)}
 _NOTES_MAX = 1 << 20
 
 #: Who writes notes under these names.
@@ -51,7 +51,7 @@ class _Segment:
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
     segments = _segments(file)
-    loads = [s for s in segments if s.kind == _LOAD and s.length]
+    loads = [s for s in segments if s.kind == LOAD and s.length]
     # The core of a process has virtual addresses only.
     virtual = len(loads) > 1 and not any(segment.physical for segment in loads)
     facts = {
@@ -90,17 +90,17 @@ def _writer(file: ImageFile, segments: list[_Segment]) -> str:
 def _segments(file: ImageFile) -> list[_Segment]:
     ident = take(file, 0, 16, "its header")
     width, order = ident[4], {1: "<", 2: ">"}.get(ident[5], "")
-    if ident[:4] != MAGIC or width not in _HEADERS or not order:
+    if ident[:4] != MAGIC or width not in HEADERS or not order:
         raise ImageError(f"{file.path} is an ELF file of no known class")
-    file_layout, segment_layout, section_size = _HEADERS[width]
+    file_layout, segment_layout, section_size = HEADERS[width]
     fields = unpack(file, struct.Struct(order + file_layout), 16, "its header")
     kind, table, sections = fields[0], fields[4], fields[5]
     size, count = fields[8], fields[9]
-    if kind != _CORE:
+    if kind != CORE:
         raise ImageError(
             f"{file.path} is an ELF file, but no core file with memory in it"
         )
-    if count == _MANY_SEGMENTS:
+    if count == MANY_SEGMENTS:
         section = take(file, sections, section_size, "its section header")
         # sh_info
         (count,) = struct.unpack_from(order + "I", section, 44 if width == 2 else 28)

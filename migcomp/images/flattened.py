@@ -23,9 +23,9 @@ HEADER_SIZE = 4096
 #: QEMU writes pieces of 16 KiB, so that these make 16 GiB of compressed pages.
 PIECES_MAX = 1 << 20
 
-_HEADER = struct.Struct(">16sqq")  # magic, type, version
-_PIECE = struct.Struct(">qq")  # offset in the dump, bytes
-_END = -1
+HEADER = struct.Struct(">16sqq")  # magic, type, version
+PIECE = struct.Struct(">qq")  # offset in the dump, bytes
+END = -1
 
 
 class PlainView:
@@ -83,8 +83,8 @@ class FlatView:
 
 def _pieces(file: ImageFile) -> list[tuple[int, int, int, int]]:
     """(offset in the dump, minus number, end there, offset in the file)."""
-    head = take(file, 0, _HEADER.size, "its header")
-    magic, kind, version = _HEADER.unpack(head)
+    head = take(file, 0, HEADER.size, "its header")
+    magic, kind, version = HEADER.unpack(head)
     if magic != MAGIC or (kind, version) != (1, 1):
         raise ImageError(
             f"{file.path} is in version {version} of makedumpfile's flattened format, "
@@ -93,9 +93,9 @@ def _pieces(file: ImageFile) -> list[tuple[int, int, int, int]]:
     pieces: list[tuple[int, int, int, int]] = []
     at = HEADER_SIZE
     while True:
-        place, size = _PIECE.unpack(take(file, at, _PIECE.size, "its pieces"))
-        at += _PIECE.size
-        if place == _END:
+        place, size = PIECE.unpack(take(file, at, PIECE.size, "its pieces"))
+        at += PIECE.size
+        if place == END:
             return pieces
         if place < 0 or size <= 0 or at + size > size_of(file):
             raise ImageError(

@@ -17,8 +17,10 @@ from migcomp.images.regions import REGIONS_MAX, Region, open_regions
 
 FORMAT = "lime"
 MAGIC = b"EMiL"
+VERSION = 1
 
-_HEADER = struct.Struct("<4sIQQ8s")
+#: Magic, version, first and last address, 0.
+HEADER = struct.Struct("<4sIQQ8s")
 
 
 def recognises(head: bytes) -> bool:
@@ -57,9 +59,9 @@ def _read_regions(file: ImageFile) -> list[Region]:
     regions: list[Region] = []
     offset = 0
     while offset < size_of(file):
-        header = take(file, offset, _HEADER.size, f"the header at byte {offset}")
-        magic, version, start, end, _reserved = _HEADER.unpack(header)
-        if magic != MAGIC or version != 1:
+        header = take(file, offset, HEADER.size, f"the header at byte {offset}")
+        magic, version, start, end, _reserved = HEADER.unpack(header)
+        if magic != MAGIC or version != VERSION:
             raise ImageError(
                 f"{file.path} is damaged: byte {offset} begins no LiME header of "
                 "version 1"
@@ -71,7 +73,7 @@ def _read_regions(file: ImageFile) -> list[Region]:
         if len(regions) == REGIONS_MAX:
             raise ImageError(f"{file.path} has too many ranges for any machine")
         length = end - start + 1
-        offset += _HEADER.size
+        offset += HEADER.size
         regions.append(Region(start, length, offset, length))
         offset += length
     return regions

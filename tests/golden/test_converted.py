@@ -20,17 +20,19 @@ from tests.conftest import PAGE, make_pages, memory_file
 FOLDER = Path(__file__).parent / "converted"
 MEMORY = make_pages("text", "zero", ("rows", 1), "same", "zero", ("noise", 2))
 LAYOUT = (Block("pc.ram", 4 * PAGE, 0), Block("rom", 2 * PAGE, 0xFFFC0000))
-FORMATS = ("seekable-zstd",)
+FORMATS = ("seekable-zstd", "lime", "elf", "kdump")
 every = pytest.mark.parametrize("to", FORMATS)
 
 
 def write(to: str, target: Path) -> None:
+    kdump = to == "kdump"  # whose bitmaps grow with the addresses
+    low = (LAYOUT[0], Block("rom", 2 * PAGE, 0xC0000))
     with (
         memory_file(MEMORY) as path,
-        open_image(path, layout=LAYOUT) as image,
+        open_image(path, layout=low if kdump else LAYOUT) as image,
         OutputFile(str(target)) as sink,
     ):
-        convert(image, sink, to, Wish())
+        convert(image, sink, to, Wish("none" if kdump else None))
 
 
 @every

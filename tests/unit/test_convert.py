@@ -76,7 +76,15 @@ def into_pipe(data: bytes, to: str, **options: object) -> bytes:
 
 
 def test_formats() -> None:
-    assert formats() == ("raw", "qemu", "migcomp", "seekable-zstd")
+    assert formats() == (
+        "raw",
+        "qemu",
+        "migcomp",
+        "seekable-zstd",
+        "lime",
+        "elf",
+        "kdump",
+    )
     check_codec("qemu", "zlib")
     check_codec("raw", None)
     with pytest.raises(MigcompError, match="format raw has no codecs"):
