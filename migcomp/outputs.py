@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import secrets
 import stat
 import tempfile
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -102,20 +105,62 @@ class OutputFile(FileIO):
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(self.fileno(), 0o666 & ~umask)
-        if self._force:
-            temporary.replace(self.path)
-            return
+        give_name(temporary, self.path, force=self._force)
+
+
+@contextlib.contextmanager
+def written_by_another(path: str, *, force: bool = False) -> Iterator[Path]:
+    """As OutputFile, for a file that another program creates and writes.
+
+    Gives the absolute temporary name for it, under which nothing exists; whatever
+    begins with that name goes away at the end.  Raises OutputError.
+    """
+    target = Path(path)
+    try:
+        check_free(path, force=force)
+        folder = target.parent.resolve(strict=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{path} cannot be written: {folder} may not be written")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    temporary = folder / f".{target.name[:48]}.{secrets.token_hex(4)}.partial"
+    try:
+        yield temporary
         try:
-            # Unlike a rename, a link never replaces what came up meanwhile.
-            os.link(temporary, self.path)
-        except FileExistsError:
-            raise OutputError(_exists(self.path)) from None
+            give_name(temporary, path, force=force)
         except OSError as error:
-            if error.errno not in _TELLS_NO_LINKS:
-                raise
-            _rename_to_new(temporary, self.path)
-            return
-        temporary.unlink()
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        for left in folder.glob(glob.escape(temporary.name) + "*"):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def check_free(path: str, *, force: bool) -> None:
+    """That a regular file may get this name.  Raises OutputError, and OSError."""
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{path} is no regular file; give another name")
+    if target.exists() and not force:
+        raise OutputError(_exists(path))
+
+
+def give_name(temporary: Path, path: str, *, force: bool) -> None:
+    """Lets ``temporary`` appear as ``path``.  Raises OutputError, and OSError."""
+    if force:
+        temporary.replace(path)
+        return
+    try:
+        # Unlike a rename, a link never replaces what came up meanwhile.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise OutputError(_exists(path)) from None
+    except OSError as error:
+        if error.errno not in _TELLS_NO_LINKS:
+            raise
+        _rename_to_new(temporary, path)
+        return
+    temporary.unlink()
 
 
 def _rename_to_new(temporary: Path, path: str) -> None:

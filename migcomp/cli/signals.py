@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Coroutine
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class Terminated(BaseException):
@@ -26,3 +29,31 @@ def end_on_signals() -> None:
 
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated(number)
+
+
+def run_to_its_end(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """asyncio.run, which cancels ``work`` at Ctrl-C, does so at these signals too.
+
+    Raised from within a callback, Terminated would end the wrong task.
+    """
+    import asyncio
+
+    arrived: list[int] = []
+
+    async def until_cancelled() -> _Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def cancel(number: int) -> None:
+            arrived.append(number)
+            task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is _raise:
+                loop.add_signal_handler(number, cancel, number)
+        return await work
+
+    try:
+        return asyncio.run(until_cancelled())
+    except asyncio.CancelledError:
+        raise Terminated(arrived[0]) from None
