@@ -319,13 +319,22 @@ def decode(stream: bytes) -> Decoded:
         at += 18 + name
     inflaters = _Inflaters(texts[0], grouping)
     image = bytearray()
+    starts = [0]
+    for length in announced:
+        starts.append(starts[-1] + -(-length // page_size))
     classes = [0] * 5
     seen, indexes = [], []
     for rec in parts.records:
         if rec.kind in (PAGES, ZEROS):
             assert rec.first_page * page_size == len(image)
             seen.append((rec.first_page, rec.offset))
+            start = max(page for page in starts[:-1] if page <= rec.first_page)
+            stop = min(page for page in starts if page > start)
+            after = rec.first_page + rec.pages - start
+            assert (rec.first_page - start) % packet == 0
+            assert after % packet == 0 or after == stop - start or stop > 1 << 40
         if rec.kind == ZEROS:
+            assert rec.channel == 0
             image += bytes(rec.pages * page_size)
             classes[0] += rec.pages
         elif rec.kind == PAGES:

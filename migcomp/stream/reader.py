@@ -22,7 +22,6 @@ from migcomp.stream.layout import (
     MAGIC,
     PAGES,
     RECORD_HEADER_SIZE,
-    RECORD_MAGIC,
     SKIPPABLE,
     ZEROS,
     EndRecord,
@@ -40,6 +39,7 @@ from migcomp.stream.layout import (
     unpack_record_header,
 )
 from migcomp.stream.packets import Packets
+from migcomp.stream.search import find_record
 from migcomp.stream.source import Source, open_source, source_of
 
 if TYPE_CHECKING:
@@ -301,29 +301,7 @@ class StreamReader:
 
     def _resynchronise(self, start: int) -> bool:
         """Moves to the next sound record header; False when there is none."""
-        if self._source.size is None:
-            return False
-        window = 1 << 12
-        while start < self._source.size:
-            self._source.position = start
-            data = self._source.read(window)
-            if not data:
-                return False
-            found = data.find(RECORD_MAGIC)
-            while found >= 0:
-                try:
-                    unpack_record_header(
-                        self._source.read_at(start + found, RECORD_HEADER_SIZE),
-                        self._identity,
-                    )
-                except StreamError:
-                    found = data.find(RECORD_MAGIC, found + 1)
-                else:
-                    self._source.position = start + found
-                    return True
-            start += max(len(data) - len(RECORD_MAGIC) + 1, 1)
-            window = min(window * 2, 1 << 20)
-        return False
+        return find_record(self._source, start, self._identity)
 
     # --- Page by page -------------------------------------------------------------
 

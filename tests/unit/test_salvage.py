@@ -18,6 +18,7 @@ from migcomp.pipeline import Choice, compress
 from migcomp.restore import restore
 from migcomp.results import Block, RunResult
 from migcomp.stream.reader import open_stream
+from migcomp.stream.source import FileSource
 from tests.conftest import (
     INDEX,
     ONE_OF_EACH,
@@ -267,16 +268,29 @@ def test_bytes_that_went_or_came(grouping: str, bytes_more: int) -> None:
     assert image == data[: 4 * PAGE] + bytes(2 * PAGE) + data[6 * PAGE :]
 
 
-def test_a_stream_of_headers_only() -> None:
+def test_a_stream_of_headers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each announces a body of all that follows: testing them all would be endless."""
     layout = (Block("a", 1 << 40, 0),)
     with memory_file(size=1 << 40) as path, open_image(path, layout=layout) as image:
         sink = BytesIO()
         compress(image, sink, Choice(packet_pages=1))
     header = dissect(sink.getvalue()).header
-    heads = [Rec(PAGES, n, 1, body_size=4096).pack(header) for n in range(20000)]
-    length, _, missing = salvage_unread(header + b"".join(heads))
+    size = 4096 + 4000
+    heads = [Rec(PAGES, n, 1, body_size=size).pack(header) for n in range(20000)]
+    stream = header + b"".join(heads)
+    tested = 0
+
+    def read(self: FileSource, size: int) -> bytes:
+        nonlocal tested
+        data = real_read(self, size)
+        tested += len(data) if size == 4096 + 4000 else 0
+        return data
+
+    real_read = FileSource.read
+    monkeypatch.setattr(FileSource, "read", read)
+    length, _, missing = salvage_unread(stream)
     assert (length, missing) == (1 << 40, [range(1 << 28)])
+    assert len(stream) < tested < 10 * len(stream)
 
 
 # --- What is said of it -------------------------------------------------------------
