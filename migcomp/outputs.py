@@ -14,27 +14,18 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from migcomp.errors import OutputError
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    pass
 
 STANDARD_OUTPUT = "-"
 
 #: How link says that a file system knows no hard links: EPERM on Linux, though
 #: those in user space give others.
 _TELLS_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-
-
-def write_all(file: BinaryIO | FileIO, data: Buffer) -> None:
-    """Unbuffered files may take less at once.  Raises the file's OSError."""
-    with memoryview(data) as view:
-        done = 0
-        while done < view.nbytes:
-            with view[done:] as rest:
-                done += file.write(rest) or 0
 
 
 class OutputFile(FileIO):

@@ -22,8 +22,9 @@ from struct import iter_unpack
 from typing import NoReturn
 
 from migcomp.errors import ImageError
-from migcomp.outputs import OutputFile, write_all
+from migcomp.outputs import OutputFile
 from migcomp.results import Block
+from migcomp.stream.sink import write_all
 
 #: (bytes done, bytes in all)
 Watch = Callable[[int, int], None]

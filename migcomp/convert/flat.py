@@ -17,7 +17,8 @@ from migcomp.convert.stored import all_runs, block_starts, in_order
 from migcomp.errors import ImageError
 from migcomp.images.decode import decode, write_pages
 from migcomp.images.image import Image, pages_in
-from migcomp.outputs import OutputFile, write_all
+from migcomp.outputs import OutputFile
+from migcomp.stream.sink import write_all
 
 if TYPE_CHECKING:
     from migcomp.convert.convert import Wish

@@ -23,7 +23,8 @@ from migcomp.images.image import Image
 from migcomp.images.kdump import FORMAT as FORMAT
 from migcomp.images.kdump import METHODS
 from migcomp.images.kdump_headers import MAGIC
-from migcomp.outputs import OutputFile, write_all
+from migcomp.outputs import OutputFile
+from migcomp.stream.sink import write_all
 
 if TYPE_CHECKING:
     from migcomp.convert.convert import Wish

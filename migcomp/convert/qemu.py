@@ -30,7 +30,8 @@ from migcomp.images.qemu_sections import (
     START,
     VERSION,
 )
-from migcomp.outputs import OutputFile, write_all
+from migcomp.outputs import OutputFile
+from migcomp.stream.sink import write_all
 
 if TYPE_CHECKING:
     from migcomp.convert.convert import Wish

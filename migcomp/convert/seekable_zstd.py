@@ -27,7 +27,8 @@ from migcomp.images.seekable_zstd import (
     TABLE_MAGIC,
 )
 from migcomp.images.seekable_zstd import FORMAT as FORMAT
-from migcomp.outputs import OutputFile, write_all
+from migcomp.outputs import OutputFile
+from migcomp.stream.sink import write_all
 
 if TYPE_CHECKING:
     from migcomp.convert.convert import Wish
