@@ -175,7 +175,7 @@ def test_each_design_takes_each_request_once(
         assert len(series.samples) == 2
         for sample in series.samples:
             assert (sample.lost, sample.repeated, sample.wrong) == (0, 0, 0)
-            assert 0 < sample.busy < plan.requests + 1
+            assert 0 <= sample.busy < plan.requests
             assert sample.wall_ns > 0
             assert sample.cpu_ns >= sample.submitter_cpu_ns > 0
 
@@ -224,7 +224,32 @@ class Faulty:
             for kept in self._defect(result) if index == 321 else [result]:
                 done.put(kept)
 
-        return timed_round(job, threads * requests, submit, done.get_nowait)
+        return timed_round(
+            job, threads * requests, submit, lambda: not done.empty(), done.get_nowait
+        )
+
+
+@pytest.mark.parametrize(("slow", "busy"), [(0, 0), (1, 96), (3, 32)])
+def test_busy_are_submissions_that_had_to_wait(slow: int, busy: int) -> None:
+    # Four have room, so that 96 of 100 find none; each slow-th has to wait.
+    job = _core.BenchJob(requests=100)
+    worker = _core.BenchWorker(job)
+    done: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+    looks = 0
+
+    def submit(index: int) -> None:
+        nonlocal looks
+        if index == 0:
+            looks = 0  # of the warm-up
+        done.put((index, worker.serve(index)))
+
+    def ready() -> bool:
+        nonlocal looks
+        looks += 1
+        return not slow or looks % slow != 0
+
+    assert timed_round(job, 4, submit, ready, done.get_nowait).busy == busy
+    assert looks == 96
 
 
 @pytest.mark.parametrize(
