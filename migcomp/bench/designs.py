@@ -183,6 +183,9 @@ def _pass(
     return busy
 
 
+#: Those that have one request to a thread, whatever they are asked for.
+ONE_REQUEST = frozenset({"thread-locks"})
+
 #: The first is ours; those after it are what one would use instead.
 DESIGNS: tuple[Design, ...] = (
     NativeDesign("workqueue"),
