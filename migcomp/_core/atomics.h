@@ -2,7 +2,9 @@
 /*
  * Every atomic access of the core goes through this header, so that the
  * memory-order argument can be read in one place.  tests/models/event.pml
- * searches all executions that these orders allow.
+ * searches all executions of one submitter and one worker that these orders
+ * allow, for P1 to P5, but for those in which a relaxed load is reordered with
+ * a later store (load buffering).
  *
  * Each pairing is "what the left side did before is seen by the right side
  * afterwards": the left side's release store is read by the right side's

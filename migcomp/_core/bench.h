@@ -109,8 +109,8 @@ typedef struct BenchDesign {
     void *(*create)(const BenchJob *job, unsigned threads, unsigned requests);
     /* False when there is no room. */
     bool (*submit)(void *queue, uint64_t index);
-    /* Waits for a result: 0, -ETIMEDOUT, -ENOENT when nothing is submitted,
-     * or another error. */
+    /* Waits for a result, or only looks if timeout_ns is 0: 0, -ETIMEDOUT,
+     * -ENOENT when nothing is submitted, or another error. */
     int (*collect)(void *queue, int64_t timeout_ns, BenchResult *result);
     void (*counters)(void *queue, BenchCounters *counters);
     /* Handles what is being handled, and drops the rest. */
@@ -130,7 +130,7 @@ typedef struct BenchRound {
     int64_t submitter_cpu_ns;
     int64_t cpu_ns; /* of the whole process */
     int64_t idle_ns, idle_cpu_ns; /* while the queue had nothing to do */
-    uint64_t busy;                /* submissions that found no room */
+    uint64_t busy; /* submissions that found no room and no finished result */
     BenchCounters counters;
     uint64_t lost, repeated, wrong;
 } BenchRound;

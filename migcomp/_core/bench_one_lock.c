@@ -159,7 +159,7 @@ static int one_lock_collect(void *opaque, int64_t timeout_ns,
 {
     OneLock *queue = opaque;
     int64_t deadline = 0;
-    int failed = 0;
+    int failed = timeout_ns ? 0 : ETIMEDOUT;
 
     if (!queue->submitted) {
         return -ENOENT;

@@ -52,18 +52,25 @@ static bool pace_stops(Pace *pace)
 
 #define SLICE_NS 20000000 /* so long a wait goes on before stop is asked */
 
+static int collect(const BenchDesign *design, void *queue, int64_t timeout_ns,
+                   BenchTally *tally)
+{
+    BenchResult result;
+    int failed = design->collect(queue, timeout_ns, &result);
+
+    if (!failed) {
+        bench_tally_add(tally, result.index, result.digest);
+    }
+    return failed;
+}
+
 /* 0; -ENOENT when nothing more will come; or an error. */
 static int collect_one(const BenchDesign *design, void *queue,
                        BenchTally *tally, Pace *pace)
 {
-    BenchResult result;
-
     for (int64_t waited = 0; waited < BENCH_PATIENCE_NS; waited += SLICE_NS) {
-        int failed = design->collect(queue, SLICE_NS, &result);
+        int failed = collect(design, queue, SLICE_NS, tally);
 
-        if (!failed) {
-            bench_tally_add(tally, result.index, result.digest);
-        }
         if (failed != -ETIMEDOUT) {
             return failed;
         }
@@ -87,12 +94,15 @@ static int pass(const BenchDesign *design, void *queue, BenchTally *tally,
             index++;
             continue;
         }
-        ++*busy;
-        failed = pace_stops(&pace) ? -EINTR
-                                   : collect_one(design, queue, tally, &pace);
+        failed = pace_stops(&pace) ? -EINTR : collect(design, queue, 0, tally);
+        if (failed == -ETIMEDOUT) {
+            ++*busy;
+            failed = collect_one(design, queue, tally, &pace);
+        }
     }
     while (!failed) {
-        failed = collect_one(design, queue, tally, &pace);
+        failed = pace_stops(&pace) ? -EINTR
+                                   : collect_one(design, queue, tally, &pace);
     }
     return failed == -ENOENT ? 0 : failed;
 }

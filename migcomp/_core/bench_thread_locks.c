@@ -174,7 +174,7 @@ static int locked_threads_collect(void *opaque, int64_t timeout_ns,
 {
     LockedThreads *queue = opaque;
     int64_t deadline = 0;
-    int failed = 0;
+    int failed = timeout_ns ? 0 : ETIMEDOUT;
 
     if (!queue->submitted) {
         return -ENOENT;

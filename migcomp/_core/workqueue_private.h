@@ -37,7 +37,8 @@ typedef struct Worker {
     char *requests;
     void *state;
     pthread_t thread;
-    /* Written by the worker before started, read by create after it. */
+    /* Written by the worker before it first sets request_free, read by create
+     * after that. */
     int init_status;
 
     /* Written by the submitter. */

@@ -72,6 +72,7 @@ class ExecutorDesign:
                 job,
                 threads * requests,
                 lambda index: pending.append(executor.submit(serve, index)),
+                lambda: pending[0].done(),
                 lambda: pending.popleft().result(_PATIENCE_SECONDS),
             )
         finally:
@@ -104,6 +105,7 @@ class SimpleQueueDesign:
                 job,
                 threads * requests,
                 work.put,
+                lambda: not results.empty(),
                 lambda: results.get(timeout=_PATIENCE_SECONDS),
             )
         finally:
@@ -120,17 +122,19 @@ def timed_round(
     job: BenchJob,
     room: int,
     submit: Callable[[int], object],
+    ready: Callable[[], bool],
     collect: Callable[[], Result],
 ) -> Sample:
     """What ``bench_round.c`` does, for queues that hold ``room`` requests.
 
-    ``collect`` raises TimeoutError or ``queue.Empty`` when no result comes.
+    ``ready`` tells whether ``collect`` would give a result without waiting;
+    ``collect`` raises TimeoutError or ``queue.Empty`` when none comes.
     """
-    _pass(room, job.requests // 10, submit, collect, BenchTally(job))
+    _pass(room, job.requests // 10, submit, ready, collect, BenchTally(job))
     tally = BenchTally(job)
     cpu, own = time.process_time_ns(), time.thread_time_ns()
     start = time.perf_counter_ns()
-    busy = _pass(room, job.requests, submit, collect, tally)
+    busy = _pass(room, job.requests, submit, ready, collect, tally)
     wall = time.perf_counter_ns() - start
     own, cpu = time.thread_time_ns() - own, time.process_time_ns() - cpu
 
@@ -155,10 +159,12 @@ def _pass(
     room: int,
     requests: int,
     submit: Callable[[int], object],
+    ready: Callable[[], bool],
     collect: Callable[[], Result],
     tally: BenchTally,
 ) -> int:
-    """Takes the first ``requests`` through the queue; how often it was full."""
+    """Takes the first ``requests`` through the queue; how often it was full of
+    requests that were still being handled."""
     busy = pending = index = 0
     try:
         while index < requests:
@@ -167,7 +173,7 @@ def _pass(
                 index += 1
                 pending += 1
                 continue
-            busy += 1
+            busy += not ready()
             tally.add(*collect())
             pending -= 1
         for _ in range(pending):
@@ -176,6 +182,9 @@ def _pass(
         pass  # the tally knows what did not come
     return busy
 
+
+#: Those that have one request to a thread, whatever they are asked for.
+ONE_REQUEST = frozenset({"thread-locks"})
 
 #: The first is ours; those after it are what one would use instead.
 DESIGNS: tuple[Design, ...] = (

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from migcomp._core import BenchJob
-from migcomp.bench.designs import DESIGNS, LOOP, Design, NativeDesign
+from migcomp.bench.designs import DESIGNS, LOOP, ONE_REQUEST, Design, NativeDesign
 from migcomp.bench.pages import PAGE_SIZE, guest_pages
 from migcomp.bench.queue_results import EMPTY, Plan, QueueBench, Sample, Series
 from migcomp.codecs import Codec, open_codec
@@ -69,7 +69,7 @@ def measure(
         (by_name[name], threads, requests)
         for name in plan.designs
         for threads in plan.threads
-        for requests in plan.requests_per_thread
+        for requests in ((1,) if name in ONE_REQUEST else plan.requests_per_thread)
     ]
     everybody = [(loop, 1, 1), *cases]
     samples: dict[tuple[Design, int, int], list[Sample]] = {c: [] for c in everybody}

@@ -48,8 +48,9 @@ class Sample:
 
     ``cpu_ns`` is the whole process's, ``idle_cpu_ns`` what it burnt in the
     ``idle_ns`` after the last result.  ``busy`` counts submissions that found
-    no room.  Wake-ups and spins (turns of polling) are None where a design does
-    not count them.  ``lost``, ``repeated`` and ``wrong`` requests must be 0.
+    no room and no finished result, so that the submitter had to wait.  Wake-ups
+    and spins (turns of polling) are None where a design does not count them.
+    ``lost``, ``repeated`` and ``wrong`` requests must be 0.
     """
 
     wall_ns: int
@@ -123,7 +124,7 @@ class QueueBench:
         )
 
     def busy_rate(self, series: Series) -> float:
-        """Submissions that found no room, over requests; 0 to 1."""
+        """Submissions that had to wait for a result, over requests; 0 to 1."""
         return self._sum_up(series, lambda s: s.busy / self.plan.requests).median
 
     def cpu_ns_per_request(self, series: Series) -> float:

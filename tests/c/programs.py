@@ -48,6 +48,7 @@ CORE_SOURCES = QUEUE_SOURCES + PAGE_SOURCES + BENCH_SOURCES
 CORE_HEADERS = tuple(sorted(header.name for header in CORE.glob("*.h")))
 
 PROGRAMS = (
+    "bench_counts",
     "bench_designs",
     "event_lost_wakeup",
     "page_faults",
@@ -87,6 +88,7 @@ FAULTS = (
 
 # What a program is made of besides itself and the queue.
 PARTS = {
+    "bench_counts": BENCH_SOURCES,
     "bench_designs": BENCH_SOURCES,
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "wq_faults": ("faults.c",),

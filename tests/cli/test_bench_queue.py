@@ -67,6 +67,17 @@ def test_every_design_can_be_compared() -> None:
     assert [row["design"] for row in done.json["series"]] == ["one-lock", "executor"]
 
 
+def test_one_request_to_a_thread_is_one_row_for_each_number_of_threads() -> None:
+    chosen = ("--design", "thread-locks,one-lock", "-t", "1,2", "-r", "2,4")
+    done = command(*SMALL, *chosen, "--handler", "empty", "--json")
+    rows = done.json["series"]
+    assert [(r["design"], r["threads"], r["requests-per-thread"]) for r in rows] == [
+        ("thread-locks", 1, 1),
+        ("thread-locks", 2, 1),
+        *(("one-lock", t, r) for t in (1, 2) for r in (2, 4)),
+    ]
+
+
 def test_requests_of_many_pages() -> None:
     done = command(*SMALL, "--request-pages", "100", "--handler", "lz4", "--json")
     assert done.json["requests"] == 3

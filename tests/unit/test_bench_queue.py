@@ -120,8 +120,6 @@ def test_what_a_job_does_not_take() -> None:
     ):
         with pytest.raises(ValueError, match="native"):
             _core.BenchJob(memory=b"x", library=other, request_size=1)
-    with pytest.raises(MemoryError):
-        _core.BenchTally(_core.BenchJob(requests=1 << 62))
     job = _core.BenchJob(requests=5)
     for arguments in ((0, 1, 0), (1, 0, 0), (1, 65, 0), (1025, 1, 0), (1, 1, 1 << 40)):
         with pytest.raises(ValueError, match="range"):
@@ -132,6 +130,11 @@ def test_what_a_job_does_not_take() -> None:
         _core.BenchWorker(job).serve(5)
     with pytest.raises(ValueError, match="range"):
         _core.BenchWorker(job).serve(-1)
+
+
+def test_a_tally_of_exbibytes() -> None:
+    with pytest.raises(MemoryError):
+        _core.BenchTally(_core.BenchJob(requests=1 << 62))
 
 
 def test_a_worker_is_one_threads() -> None:
@@ -165,17 +168,15 @@ def test_each_design_takes_each_request_once(
         designs=(design.name,),
     )
     result = measure(plan, open_handler(handler, None), designs=[design])
+    per_thread = (1,) if design.name == "thread-locks" else (1, 4)
     assert [(s.threads, s.requests_per_thread) for s in result.series] == [
-        (1, 1),
-        (1, 4),
-        (2, 1),
-        (2, 4),
+        (threads, requests) for threads in (1, 2) for requests in per_thread
     ]
     for series in result.series:
         assert len(series.samples) == 2
         for sample in series.samples:
             assert (sample.lost, sample.repeated, sample.wrong) == (0, 0, 0)
-            assert 0 < sample.busy < plan.requests + 1
+            assert 0 <= sample.busy < plan.requests
             assert sample.wall_ns > 0
             assert sample.cpu_ns >= sample.submitter_cpu_ns > 0
 
@@ -224,7 +225,32 @@ class Faulty:
             for kept in self._defect(result) if index == 321 else [result]:
                 done.put(kept)
 
-        return timed_round(job, threads * requests, submit, done.get_nowait)
+        return timed_round(
+            job, threads * requests, submit, lambda: not done.empty(), done.get_nowait
+        )
+
+
+@pytest.mark.parametrize(("slow", "busy"), [(0, 0), (1, 96), (3, 32)])
+def test_busy_are_submissions_that_had_to_wait(slow: int, busy: int) -> None:
+    # Four have room, so that 96 of 100 find none; each slow-th has to wait.
+    job = _core.BenchJob(requests=100)
+    worker = _core.BenchWorker(job)
+    done: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+    looks = 0
+
+    def submit(index: int) -> None:
+        nonlocal looks
+        if index == 0:
+            looks = 0  # of the warm-up
+        done.put((index, worker.serve(index)))
+
+    def ready() -> bool:
+        nonlocal looks
+        looks += 1
+        return not slow or looks % slow != 0
+
+    assert timed_round(job, 4, submit, ready, done.get_nowait).busy == busy
+    assert looks == 96
 
 
 @pytest.mark.parametrize(
