@@ -11,6 +11,7 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.options import (
+    FILE,
     color_option,
     diff_option,
     format_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Show what is in a stream or an image.")
-@click.argument("source", metavar="STREAM|IMAGE", type=click.Path())
+@click.argument("source", metavar="STREAM|IMAGE", type=FILE)
 @click.option(
     "--page",
     type=click.IntRange(0),

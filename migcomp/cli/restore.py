@@ -9,6 +9,7 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
+    FILE,
     force_option,
     handler_option,
     report_options,
@@ -23,12 +24,12 @@ _RANGES_NAMED = 8
 
 
 @click.command(short_help="Turn a stream back into the image.")
-@click.argument("stream", type=click.Path())
+@click.argument("stream", type=FILE)
 @click.option(
     "-o",
     "--output",
     metavar="IMAGE",
-    type=click.Path(),
+    type=FILE,
     required=True,
     help="The raw image to write; - is standard output.",
 )
