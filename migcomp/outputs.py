@@ -14,12 +14,9 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from migcomp.errors import OutputError
-
-if TYPE_CHECKING:
-    pass
 
 STANDARD_OUTPUT = "-"
 
