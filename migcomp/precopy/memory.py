@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest's RAM that can be written: the source's and the destination's."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from types import TracebackType
+from typing import Self
+
+from migcomp import _core
+from migcomp.errors import ImageError
+from migcomp.images.decode import readable_again
+from migcomp.images.file import no_room_for_copy
+from migcomp.images.image import Image
+from migcomp.results import Block
+
+_COPY_BYTES = 4 << 20
+
+
+class GuestMemory:
+    """``pages`` pages of ``page_size`` bytes; page *i* lies at ``i * page_size``.
+
+    Kept in an unnamed file in ``$TMPDIR``, so that memory larger than this
+    machine's can be simulated; pages never written take no room.  Pages are
+    numbered through the blocks, as in an :class:`~migcomp.images.image.Image`.
+    """
+
+    def __init__(self, path: str, blocks: Sequence[Block], page_size: int) -> None:
+        """All zero.  ``path`` names it in messages.  Raises ImageError."""
+        self.path = path
+        self.blocks = tuple(blocks)
+        self.page_size = page_size
+        size = sum(block.length for block in blocks)
+        self.pages = size // page_size
+        with tempfile.TemporaryFile(buffering=0) as file:
+            try:
+                file.truncate(size)
+                self.buffer = mmap.mmap(file.fileno(), size)
+            except OSError as error:
+                raise no_room_for_copy(path, error) from error
+
+    @classmethod
+    def copy_of(
+        cls, image: Image, copied: Callable[[int], None] = lambda pages: None
+    ) -> Self:
+        """``copied`` is told how many pages were.  Raises ImageError."""
+        again = readable_again(image, copied)
+        try:
+            if any(block.length % image.page_size for block in again.blocks):
+                raise ImageError(
+                    f"{image.path}: its last page is cut off, and a guest's is not; "
+                    "capture it again"
+                )
+            memory = cls(image.path, again.blocks, image.page_size)
+            memory._fill(again)
+        finally:
+            if again is not image:
+                again.__exit__(None, None, None)
+        return memory
+
+    def _fill(self, image: Image) -> None:
+        step = _COPY_BYTES // self.page_size
+        for block in range(len(image.blocks)):
+            for run in image.runs(block):
+                end = run.first_page if run.hole else run.first_page + run.pages
+                for first in range(run.first_page, end, step):
+                    self.write(first, image.read(first, min(step, end - first)))
+
+    def read(self, first_page: int, pages: int = 1) -> bytes:
+        at = first_page * self.page_size
+        return self.buffer[at : at + pages * self.page_size]
+
+    def write(self, first_page: int, data: bytes | memoryview) -> None:
+        at = first_page * self.page_size
+        self.buffer[at : at + len(data)] = data
+
+    def page_map(self, pages: Sequence[int]) -> _core.PageMap:
+        """The pages with the given numbers, ascending, one after the other.
+
+        What is written to them later is seen through the map.
+        """
+        extents = []
+        first = 0
+        for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
+            numbers = [page for _, page in run]
+            extents.append((first, len(numbers), numbers[0] * self.page_size))
+            first += len(numbers)
+        return _core.PageMap(
+            self.buffer, extents, self.page_size, True, pages=len(pages)
+        )
+
+    def close(self) -> None:
+        self.buffer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
