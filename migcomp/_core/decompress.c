@@ -256,17 +256,22 @@ static int handle_body(PageJob *job, PageRequest *request,
     return failed;
 }
 
+/* Guards do not nest, and reading what the receiver has may need one. */
+static bool needs_copy(const PageJob *job, const PageRequest *request)
+{
+    return job->copy_input || request->previous;
+}
+
 static int handle_mapped(PageJob *job, PageRequest *request,
                          const DecompressState *state)
 {
     Guard guard;
 
-    bool copy = job->copy_input || request->previous;
-
-    if (copy && request->input_size > page_job_input_max(job)) {
+    if (needs_copy(job, request) &&
+        request->input_size > page_job_input_max(job)) {
         return record_malformed(request, 0, "a record that exceeds the header");
     }
-    if (copy && !page_request_copy(job, request)) {
+    if (needs_copy(job, request) && !page_request_copy(job, request)) {
         page_request_fail(request, request->first_page, false,
                           "no memory for a copy of the record");
         return -ENOMEM;
@@ -275,7 +280,7 @@ static int handle_mapped(PageJob *job, PageRequest *request,
         return record_malformed(request, 0,
                                 "the stream became shorter while it was read");
     }
-    if (copy) {
+    if (needs_copy(job, request)) {
         memcpy(request->copy, request->input, request->input_size);
         guard_leave(&guard);
         request->input = request->copy;
