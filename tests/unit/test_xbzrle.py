@@ -106,7 +106,7 @@ def test_the_vector_of_qemus_documentation() -> None:
     assert _core.xbzrle_encode(old, old, PAGE) == b""
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(versions())
 def test_round_trips(pages: tuple[bytes, bytes]) -> None:
     old, new = pages
