@@ -416,6 +416,26 @@ def test_one_thread_at_a_time() -> None:
     assert counters["pages"] + counters["cache_miss"] == 512 * len(done) > 0
 
 
+@pytest.mark.long
+def test_rounds_of_a_guest(guest_images: Path) -> None:
+    """With a cache of half of its pages, the destination ends up as the source."""
+    cache = _core.XbzrleCache(64 << 20, PAGE)
+    there = bytearray((guest_images / "round0.raw").read_bytes())
+    for count, name in enumerate(("round1", "round2", "round1", "round2"), 2):
+        memory = (guest_images / f"{name}.raw").read_bytes()
+        numbers = b"".join(
+            struct.pack("=Q", at // PAGE)
+            for at in range(0, len(memory), PAGE)
+            if memory[at : at + PAGE] != there[at : at + PAGE]
+        )
+        *sent, _ = cache.save(memory, numbers, count, count == 5)
+        _core.xbzrle_load(there, PAGE, numbers, *sent)
+        assert there == memory
+        assert UNCHANGED not in sent[0]
+    assert DELTA in sent[0]
+    assert cache.cached_pages <= 1 << 14
+
+
 # --- The receiver ---------------------------------------------------------------------
 
 
