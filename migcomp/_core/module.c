@@ -114,6 +114,7 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, STORED_RAW) ||
                    PyModule_AddIntMacro(module, STORED_BLOCK) ||
                    PyModule_AddIntMacro(module, STORED_PART) ||
+                   PyModule_AddIntMacro(module, STORED_RAW_PART) ||
                    PyModule_AddIntMacro(module, PAGE_BLOCK_MAX)
                ? -1
                : 0;

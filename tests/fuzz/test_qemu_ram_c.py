@@ -23,7 +23,15 @@ SOURCES = [
     Path(__file__).with_name("qemu_ram.c"),
     *(
         CORE / f"{name}.c"
-        for name in ("qemu_ram", "page_map", "page_fetch", "pages", "xbzrle")
+        for name in (
+            "qemu_ram",
+            "page_map",
+            "page_fetch",
+            "pages",
+            "xbzrle",
+            "crc32c",
+            "xxh64",
+        )
     ),
     *(CORE / f"{name}.c" for name in ("codec", "guard", "handlers")),
     *sorted(CORE.glob("codec_*.c")),

@@ -316,6 +316,20 @@ def test_a_range_that_ends_within_a_page(tail: bytes) -> None:
             assert content(path) == data + bytes(PAGE - 100)
 
 
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [(A, 46), (B, 46), (B, 60)],
+    ids=["checksum, compressed", "checksum, raw", "content, raw"],
+)
+def test_avml_checksums_are_checked(page: bytes, place: int) -> None:
+    """Header, identifier, and the chunk's type and length are before them."""
+    data = bytearray(avml([(0x1000, page)]))
+    data[place] ^= 0x10
+    with memory_file(bytes(data)) as path, pytest.raises(ImageError) as caught:
+        content(path)
+    assert "page 0: the checksum of its block is wrong" in str(caught.value)
+
+
 def test_avml_with_another_page_size() -> None:
     with (
         memory_file(avml([(0x10000, A * 32)])) as path,
