@@ -152,7 +152,7 @@ def test_a_full_disk(big: Path, tmp_path: Path, to: str) -> None:
         [*alone, "mount", "-t", "tmpfs", "none", disk], capture_output=True, check=False
     ).returncode:
         pytest.skip("needs to mount a tmpfs")
-    line = [*COMMAND, "convert", big, disk / "out", "--to", to]
+    line = [*COMMAND, "convert", str(big), str(disk / "out"), "--to", to]
     done = subprocess.run(
         [*alone, "sh", "-c", ON_A_SMALL_DISK, disk, *line],
         env=environment(),
