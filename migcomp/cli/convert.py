@@ -21,7 +21,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import MigcompError
 from migcomp.results import Block
@@ -104,14 +104,17 @@ def command(
     check_input(image)
     check_output(output)
     check_distinct(image, output)
-    with open_image(
-        image,
-        page_size=page_size,
-        layout=layout,
-        pad=pad,
-        format=image_format,
-        diffs=diffs,
-    ) as source:
+    with opening(image, quiet=quiet, color=color) as told:
+        source = open_image(
+            image,
+            page_size=page_size,
+            layout=layout,
+            pad=pad,
+            format=image_format,
+            diffs=diffs,
+            watch=told,
+        )
+    with source:
         with (
             writing(output),
             OutputFile(output, force=force) as sink,

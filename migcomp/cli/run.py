@@ -24,7 +24,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
 from migcomp.errors import MigcompError
 from migcomp.results import Block
@@ -189,15 +189,18 @@ def command(
         choice.settings(library, page_size)
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
-    with (
-        open_image(
+    with opening(image, quiet=quiet, color=color) as told:
+        source = open_image(
             image,
             page_size=page_size,
             layout=layout,
             pad=pad,
             format=image_format,
             diffs=diffs,
-        ) as source,
+            watch=told,
+        )
+    with (
+        source,
         progress(
             "compressing", source.pages, source.page_size, quiet=quiet, color=color
         ) as watch,

@@ -14,6 +14,7 @@ from typing import Protocol
 from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
+from migcomp.images.file import unwatched
 from migcomp.images.image import Image
 from migcomp.outputs import OutputFile
 
@@ -81,7 +82,9 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
     if image.page_map is not None:
         writer.write(image, sink, wish)
         return
-    with readable_again(image) as copy:
+    watch = wish.progress
+    copied = unwatched if watch is None else lambda pages: watch(pages, 0)
+    with readable_again(image, copied) as copy:
         writer.write(copy, sink, wish)
 
 

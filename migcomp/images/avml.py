@@ -85,6 +85,7 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
             )
         for chunk in _chunks(file, memory):
             table.add(chunk)
+        file.watch(memory.offset + memory.size)
     facts = {"ranges": len(ranges)}
     page_map = table.page_map()
     return MappedImage(file, FORMAT, blocks, page_map, page_size, facts)

@@ -27,7 +27,7 @@ from migcomp.images import (
     windows,
 )
 from migcomp.images.diffs import open_merged
-from migcomp.images.file import STANDARD_INPUT, ImageFile, open_file
+from migcomp.images.file import STANDARD_INPUT, Copied, ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
 from migcomp.results import Block
@@ -96,6 +96,7 @@ def open_image(
     pad: bool = False,
     format: str | None = None,
     diffs: Sequence[str] = (),
+    watch: Copied | None = None,
 ) -> Image:
     """Opens the image ``path``, or standard input for ``-``.
 
@@ -104,10 +105,11 @@ def open_image(
     page that is cut off) describe what the format itself does not: a raw image.
     ``diffs`` are laid over a raw image, the oldest first.  What is no raw image
     and comes through a pipe is copied to an unnamed temporary file.  ``path`` may
-    be the folder of a snapshot.  Raises ImageError.
+    be the folder of a snapshot.  ``watch`` is told, now and then, how many bytes of
+    the file were gone through, where that may take long.  Raises ImageError.
     """
     check_page_size(page_size)
-    file = open_file(image_path(path))
+    file = open_file(image_path(path), watch)
     try:
         return image_in(
             file,
@@ -161,7 +163,7 @@ def image_in(
         )
     if file.size is not None:
         return reader.open_file(file, page_size)
-    copy = file.spool()
+    copy = file.spool(copied=file.watch)
     try:
         image = reader.open_file(copy, page_size)
     except BaseException:
