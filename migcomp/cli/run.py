@@ -157,10 +157,11 @@ def command(
     Its content tells its format; what is none of the known ones is raw guest
     memory.  - is standard input.
     """
+    from migcomp.choice import Choice
     from migcomp.codecs import open_codec
     from migcomp.images.open import open_image
     from migcomp.outputs import OutputFile
-    from migcomp.pipeline import Choice, compress
+    from migcomp.pipeline import compress
 
     if handler and given("codec"):
         raise click.UsageError("--handler takes the place of --codec; give one of them")

@@ -14,9 +14,9 @@ from typing import Protocol
 from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
-from migcomp.images.file import unwatched
 from migcomp.images.image import Image
 from migcomp.outputs import OutputFile
+from migcomp.pipeline import copied_to
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,7 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
     if image.page_map is not None:
         writer.write(image, sink, wish)
         return
-    watch = wish.progress
-    copied = unwatched if watch is None else lambda pages: watch(pages, 0)
-    with readable_again(image, copied) as copy:
+    with readable_again(image, copied_to(wish.progress)) as copy:
         writer.write(copy, sink, wish)
 
 

@@ -16,13 +16,14 @@ import pytest
 import zstandard
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import providers
 from migcomp.errors import CodecUnavailable, ImageError
 from migcomp.images import flattened as flat
 from migcomp.images import kdump as reader
 from migcomp.images.decode import readable_again
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file, restored
 from tests.dump_files import (

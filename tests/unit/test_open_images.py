@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.errors import ImageError, Mismatch
 from migcomp.images import open as opening
 from migcomp.images.file import ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.mapped import MappedImage
 from migcomp.images.open import formats, open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import verify
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream

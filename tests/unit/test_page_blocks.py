@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
 from migcomp.images.file import open_file
 from migcomp.images.mapped import MappedImage
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_page, memory_file, restored
 
