@@ -24,6 +24,7 @@ from migcomp.cli.options import (
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import MigcompError
+from migcomp.report.printable import printable
 from migcomp.results import Block
 from migcomp.units import format_size
 
@@ -148,4 +149,5 @@ def _report(
         )
     elif not quiet:
         size = "" if written is None else f", {format_size(written)}"
-        click.echo(f"{path} ({source_format}) written to {output} ({to}{size})", file)
+        done = f"{path} ({source_format}) written to {output} ({to}{size})"
+        click.echo(printable(done), file)

@@ -42,10 +42,7 @@ class Reader(Protocol):
     FORMAT: str
 
     def recognises(self, head: bytes) -> bool:
-        """``head``: the first bytes, at most file.HEAD_SIZE.
-
-        False for a format without a magic number: the caller names it.
-        """
+        """``head``: the first bytes, at most file.HEAD_SIZE."""
 
     def open_file(self, file: ImageFile, page_size: int) -> Image:
         """``file`` is a file, and is the image's from then on, unless this raises.
@@ -180,7 +177,12 @@ def _reader(file: ImageFile, format: str | None) -> Reader | None:
             raise ImageError(
                 f"there is no format {format!r}; there are {', '.join(formats())}"
             )
-        return next((r for r in READERS if format == r.FORMAT), None)
+        named = next((r for r in READERS if format == r.FORMAT), None)
+        if named is not None and not named.recognises(file.head):
+            raise ImageError(
+                f"{file.path} does not begin as {format} does; leave out --format"
+            )
+        return named
     for reader in READERS:
         if reader.recognises(file.head):
             return reader

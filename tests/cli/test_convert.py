@@ -50,6 +50,17 @@ def test_there_and_back(guest: Path, tmp_path: Path) -> None:
     assert b"".join(decode(packed.read_bytes()).memory.values()) == memory
 
 
+def test_names_do_not_reach_the_terminal_raw(guest: Path, tmp_path: Path) -> None:
+    output = tmp_path / "red\n\x1b[31m"
+    done = command("convert", guest, output, "--to", "raw")
+    assert done.code == 0
+    assert (
+        done.text
+        == f"{guest} (qemu) written to {tmp_path}/red\\n\\x1b[31m (raw, 176 KiB)\n"
+    )
+    assert output.exists()
+
+
 def test_through_pipes(guest: Path) -> None:
     stream = guest.read_bytes()
     done = program("convert", "-", "-", "--to", "raw", stdin=stream)

@@ -216,3 +216,12 @@ def test_finding_a_block_does_not_walk_through_all(format: str) -> None:
         assert image.pages == len(runs) == 50
         assert [run.first_page for run in runs] == list(range(50))
     assert CountedBlocks.walks <= 1
+
+
+def test_a_format_that_the_file_is_not_of() -> None:
+    with memory_file(A + B) as path:
+        for format in formats():
+            if format == "raw":
+                continue
+            with pytest.raises(ImageError, match=f"begin as {format} does; leave out"):
+                open_image(path, format=format)
