@@ -162,6 +162,9 @@ def test_a_block_that_is_stored_as_it_is() -> None:
     lies = block(3, len(data) - 1, len(data))
     with pytest.raises(ImageError, match=r"page 0: its block has 8091 bytes, not 8092"):
         contents((b"..." + data,), entries, lies)
+    beyond = block(4, len(data), len(data))
+    with pytest.raises(ImageError, match="page 0: the image ends before its content"):
+        contents((b"..." + data,), entries, beyond)
 
 
 @pytest.mark.parametrize("kind", [PART, RAW_PART])
