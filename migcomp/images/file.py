@@ -31,13 +31,15 @@ class ImageFile:
     """Owns ``fd``, unless it is standard input.
 
     ``size`` is None for what can be read only once, a pipe.  ``head`` are its
-    first bytes, ``taken`` those of them that ``fd`` will not give again.
+    first bytes, ``taken`` those of them that ``fd`` will not give again.  Readers
+    that have to go through much of a file tell ``watch`` how many bytes they did.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, watch: Copied | None = None) -> None:
         """``fd`` stays the caller's if this raises ImageError."""
         self.path = path
         self.fd = fd
+        self.watch = watch or unwatched
         self.size = _size(fd)
         try:
             if self.size is None:
@@ -118,7 +120,7 @@ class ImageFile:
                 raise no_room_for_copy(self.path, error) from error
             fd = os.dup(copy.fileno())
             try:
-                spooled = ImageFile(self.path, fd)
+                spooled = ImageFile(self.path, fd, self.watch)
             except BaseException:
                 os.close(fd)
                 raise
@@ -131,11 +133,11 @@ class ImageFile:
         self.fd = -1
 
 
-def open_file(path: str) -> ImageFile:
+def open_file(path: str, watch: Copied | None = None) -> ImageFile:
     """``-`` is standard input.  Raises ImageError."""
     fd = 0 if path == STANDARD_INPUT else _open(path)
     try:
-        return ImageFile(path, fd)
+        return ImageFile(path, fd, watch)
     except BaseException:
         if path != STANDARD_INPUT:
             os.close(fd)

@@ -25,6 +25,7 @@ PAGE_SOURCES = (
     "codec_zlib.c",
     "codec_zstd.c",
     "compress.c",
+    "crc32c.c",
     "decompress.c",
     "dedup.c",
     "guard.c",

@@ -159,14 +159,18 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, initrd: Path, *, incoming: bool = False) -> Iterator[Machine]:
-    """``incoming``: it waits for a migration, and stays stopped behind it."""
+def machine(
+    folder: Path, initrd: Path, *more: str, incoming: bool = False
+) -> Iterator[Machine]:
+    """``more``: options of QEMU.  ``incoming``: it waits for a migration, and stays
+    stopped behind it."""
     folder.mkdir()
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", f"{MEMORY_MIB}M"]
     command += ["-kernel", str(kernel()), "-initrd", str(initrd)]
     command += ["-append", "console=ttyS0 panic=-1 quiet", "-display", "none"]
     command += ["-serial", f"file:{folder / 'serial'}", "-nodefaults", "-no-reboot"]
     command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    command += more
     if incoming:
         command += ["-incoming", "defer", "-S"]
     with (folder / "errors").open("wb") as errors:
