@@ -37,14 +37,14 @@ SLEEPING = (
         name="submitter-resets-after-look",
         defect="the submitter looks for its result, then resets the event",
         file="workqueue.c",
-        old="            event_reset(request_free);\n"
-        "            if (is_settled(queue, header)) {\n"
-        "                break;\n"
-        "            }\n",
-        new="            if (is_settled(queue, header)) {\n"
-        "                break;\n"
-        "            }\n"
-        "            event_reset(request_free);\n",
+        old="        event_reset(request_free);\n"
+        "        if (is_settled(queue, header)) {\n"
+        "            return;\n"
+        "        }\n",
+        new="        if (is_settled(queue, header)) {\n"
+        "            return;\n"
+        "        }\n"
+        "        event_reset(request_free);\n",
         program="wq_order",
         expected=HANG,
         build="jitter",
@@ -93,8 +93,7 @@ SLEEPING = (
         old="    if (!signal_replace(&event->word, EVENT_UNSET, EVENT_ASLEEP)) {\n",
         new="    if (signal_observe(&event->word) == EVENT_SET) {\n",
         program="wq_idle",
-        expected="of CPU in",
-        scale=1,
+        expected=HANG,
     ),
     Mutant(
         name="wait-not-checked-again",
@@ -131,8 +130,44 @@ SLEEPING = (
         old="event_wait(&worker->request_valid, DEADLINE_NEVER);",
         new="event_wait(&worker->request_valid, asleep + 1000);",
         program="wq_idle",
-        expected="of CPU in",
-        scale=1,
+        expected="of idle workers",
+    ),
+    Mutant(
+        name="waiting-submitter-polls",
+        defect="a submitter without a result looks for it again and again",
+        file="workqueue.c",
+        old="goes_on = event_wait(request_free, deadline);",
+        new="goes_on = event_wait(request_free, deadline == DEADLINE_NEVER\n"
+        "? asleep + 1000 : deadline) || deadline == DEADLINE_NEVER;",
+        program="wq_idle",
+        expected="sleeps of the submitter",
+    ),
+    Mutant(
+        name="spinning-past-the-deadline",
+        defect="a wait polls for longer than its time limit",
+        file="workqueue.c",
+        old="limit < deadline ? limit : deadline",
+        new="limit + (0 & deadline)",
+        program="wq_idle",
+        expected="turns in short waits",
+    ),
+    Mutant(
+        name="short-waits-end-spinning",
+        defect="waits that are too short to poll make the others not poll",
+        file="workqueue.c",
+        old="    } else if (end == limit) {\n",
+        new="    } else {\n",
+        program="wq_idle",
+        expected="turns in short waits",
+    ),
+    Mutant(
+        name="waits-in-vain-learn",
+        defect="a wait that ended at its time limit counts as a short sleep",
+        file="workqueue.c",
+        old="        if (goes_on) {\n            spin_learn(",
+        new="        if (asleep) {\n            spin_learn(",
+        program="wq_idle",
+        expected="turns after long waits",
     ),
 )
 

@@ -120,9 +120,11 @@ RUNNERS = {
     tool: ("valgrind", f"--tool={tool}", "-q", "--fair-sched=try", "--error-exitcode=9")
     for tool in ("helgrind", "drd")
 }
-# Two measure CPU time, which valgrind multiplies; page_faults maps and unmaps so
-# much memory that it takes many minutes, and has one worker only; bench_designs
-# is of mutexes and conditions, whose timed waits helgrind reports at random.
+# wq_idle asks the kernel who sleeps, and under valgrind all but one thread do;
+# wq_affinity has a thread refused on purpose, which helgrind reports; page_faults
+# maps and unmaps so much memory that it takes many minutes, and has one worker
+# only; bench_designs is of mutexes and conditions, whose timed waits helgrind
+# reports at random.
 NOT_UNDER_VALGRIND = ("bench_designs", "page_faults", "wq_affinity", "wq_idle")
 JITTER_WRAPPED = ("event_reset", "event_set", "event_wait")
 
