@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 
-enum { REQUEST_SIZE = 100, REQUESTS_LEAST = 300, REQUESTS_MOST = 30000 };
+enum { REQUEST_SIZE = 100, REQUESTS_LEAST = 100, REQUESTS_MOST = 30000 };
 
 /* Of the jobs with a codec or a fixed cost; the last request is a short one. */
 static unsigned requests_nr;
