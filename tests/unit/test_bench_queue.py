@@ -491,7 +491,7 @@ def text_of(result: QueueBench, width: int = 80, color: str | None = None) -> st
     return file.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
 @pytest.mark.parametrize("handler", ["cost", "empty"])
 def test_the_report_fits_and_shows_all(width: int, handler: str) -> None:
     text = text_of(bench(handler), width)
@@ -511,6 +511,18 @@ def test_the_report_fits_and_shows_all(width: int, handler: str) -> None:
         assert full > width - 30
     assert "\x1b" not in text
     assert "\x1b" in text_of(bench(handler), width, color="standard")
+
+
+def test_rows_that_are_too_wide_are_not_cut() -> None:
+    wide = 10**14
+    text = text_of(bench("cost", wide, wide, wide), 60)
+    assert "1,000,000,000,000" in text
+    assert "…" not in text
+
+
+def test_one_round_has_no_deviation() -> None:
+    assert re.search(r"1,000,000 +0\.0 % ", text_of(bench("cost")))
+    assert re.search(r"1,000,000 +- ", text_of(bench("cost", 100_000_000)))
 
 
 @pytest.mark.parametrize(
