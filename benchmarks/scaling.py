@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 import click
@@ -107,7 +107,7 @@ def _service(job: BenchJob, mean: float) -> list[float]:
 
 def _crowding(job: BenchJob, cpus: int) -> float:
     """The bare loop on all CPUs at once over the bare loop alone."""
-    alone = min(job.round(LOOP, 1, 1, 0)["wall_ns"] for _ in range(3))
+    alone = median(job.round(LOOP, 1, 1, 0)["wall_ns"] for _ in range(3))
     walls: list[int] = []
 
     def run() -> None:
@@ -118,7 +118,7 @@ def _crowding(job: BenchJob, cpus: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return max(1.0, fmean(walls) / alone)
+    return max(1.0, median(walls) / alone)
 
 
 def _measure_work(
