@@ -367,6 +367,15 @@ CODECS = (
         expected="left",
     ),
     Mutant(
+        name="failed-scan-leaks",
+        defect="records without memory for all of their tables leak some",
+        file="qemu_ram.c",
+        old="    if (!ram->seen || !ram->rounds) {\n        qemu_ram_uninit(ram);\n",
+        new="    if (!ram->seen || !ram->rounds) {\n",
+        program="ram_faults",
+        expected="allocations left",
+    ),
+    Mutant(
         name="context-of-failed-init-leaks",
         defect="a context stays behind when the library has no memory",
         file="codec_zlib.c",

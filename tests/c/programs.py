@@ -32,6 +32,7 @@ PAGE_SOURCES = (
     "page_map.c",
     "page_write.c",
     "pages.c",
+    "qemu_ram.c",
     "record.c",
     "xbzrle.c",
     "xxh64.c",
@@ -52,6 +53,7 @@ PROGRAMS = (
     "bench_designs",
     "event_lost_wakeup",
     "page_faults",
+    "ram_faults",
     "wq_affinity",
     "wq_destroy_midflight",
     "wq_error",
@@ -81,6 +83,7 @@ FAULTS = (
     "pthread_attr_init",
     "pthread_attr_setaffinity_np",
     "pthread_create",
+    "realloc",
     "reallocarray",
     "sigaction",
     "syscall",
@@ -91,12 +94,14 @@ PARTS = {
     "bench_counts": BENCH_SOURCES,
     "bench_designs": BENCH_SOURCES,
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "ram_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "wq_faults": ("faults.c",),
 }
 WRAPPED: dict[str, tuple[str, ...]] = {
     # It has a replacement of its own for these.
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
     "page_faults": FAULTS,
+    "ram_faults": FAULTS,
     "wq_faults": FAULTS,
 }
 
