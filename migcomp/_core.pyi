@@ -460,8 +460,8 @@ class BenchRound(TypedDict):
     busy: int
     worker_wakeups: int
     submitter_wakeups: int
-    worker_spins: int
-    submitter_spins: int
+    worker_spins: int | None
+    submitter_spins: int | None
     lost: int
     repeated: int
     wrong: int
@@ -489,6 +489,9 @@ class BenchJob:
     def requests(self) -> int: ...
     @property
     def bytes_out(self) -> int: ...
+    def patience_ns(self, threads: int, /) -> int:
+        """How long to wait for a result before it is lost; see bench.h."""
+
     def round(
         self, design: str, threads: int, requests: int, idle_ns: int, /
     ) -> BenchRound:
@@ -505,9 +508,10 @@ class BenchWorker:
 
 @final
 class BenchTally:
-    """Whether each of a job's requests came once, with the right digest."""
+    """Whether each of a job's first ``requests`` came once, with the right
+    digest.  Raises ValueError, MemoryError."""
 
-    def __new__(cls, job: BenchJob) -> Self: ...
+    def __new__(cls, job: BenchJob, requests: int) -> Self: ...
     def add(self, index: int, digest: int, /) -> None: ...
     @property
     def lost(self) -> int: ...

@@ -146,7 +146,10 @@ class _Meter:
 
 @contextmanager
 def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
-    """For work in steps: gives what is told (done, all); None where nobody looks."""
+    """For work in steps: gives what is told (done, all); None where nobody looks.
+
+    Until it is told for the first time, the work is being prepared.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -155,16 +158,21 @@ def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
     from migcomp.report.console import open_console
 
     bar = Progress(
-        TextColumn(verb),
+        TextColumn("{task.description}"),
         BarColumn(None),
-        TextColumn("{task.completed} of {task.total}"),
+        TextColumn("{task.fields[state]}"),
         console=open_console(sys.stderr, color, least_width=0),
         auto_refresh=False,
         transient=True,
         expand=True,
     )
-    task = bar.add_task(verb, total=None)
+    task = bar.add_task("preparing", total=None, state="")
     with bar:
         yield lambda done, total: bar.update(
-            task, completed=done, total=total, refresh=True
+            task,
+            description=verb,
+            completed=done,
+            total=total,
+            state=f"{done} of {total}",
+            refresh=True,
         )
