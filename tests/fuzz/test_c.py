@@ -31,6 +31,7 @@ TARGETS = {
     ),
     "record_body": (
         *("decompress", "record", "page_write", "pages", "xxh64", "event"),
+        *("page_fetch", "page_map", "xbzrle", "crc32c"),
         *("codec", "guard", "handlers"),
     ),
 }
