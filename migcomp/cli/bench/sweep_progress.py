@@ -37,12 +37,12 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def how_far(self) -> str:
-        """For one who stops before the end."""
+    def how_far(self, path: str) -> str:
+        """For one who stops before the end; empty when nothing was told."""
         if self.state is None:
-            return "has what it had before; the same command goes on"
+            return ""
         return (
-            f"has {self.state.done:,} of {self.state.wanted:,} samples; the same "
+            f"{path} has {self.state.done:,} of {self.state.wanted:,} samples; the same "
             "command goes on from there"
         )
 
