@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import re
 import signal
@@ -28,9 +29,8 @@ from migcomp.bench.sweep_run import Task, take
 from migcomp.errors import ExecutorError
 from migcomp.units import quoted
 
-_DASK = "dask://"
 _IN_VAIN_MOST = 3
-_PATIENCE_SECONDS = 10
+_PATIENCE_SECONDS = 5
 
 Taken = tuple[SweepMachine, SweepSample]
 
@@ -51,8 +51,8 @@ def place_of(executor: str) -> AbstractContextManager[Place]:
     """
     if not executor:
         return nullcontext(Place(lambda tasks: map(take, tasks), 1, here=True))
-    if executor.startswith(_DASK):
-        return _dask_cluster(executor.removeprefix(_DASK))
+    if re.fullmatch(r"dask://(\[[^]]+\]|[^:/]+):[0-9]{1,5}", executor):
+        return _dask_cluster(executor.removeprefix("dask://"))
     match = re.fullmatch("processes(?::([1-9][0-9]{0,3}))?", executor)
     if match is None:
         raise ValueError(
@@ -76,10 +76,10 @@ def spread(
     rest = iter(tasks)
     again: deque[Task] = deque()
     in_vain = 0
+    running: dict[Future[Taken], Task] = {}
     executor = make()
     try:
         while True:
-            running: dict[Future[Taken], Task] = {}
             in_vain += 1
             while _fill(executor, running, again, rest, width):
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -99,10 +99,12 @@ def spread(
                     f"anything, the last time over {again[0].setting.name} of "
                     f"{again[0].image.path}"
                 )
-            executor.shutdown(cancel_futures=True)
+            executor.shutdown()
             executor = make()
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for future in running:
+            future.cancel()
+        executor.shutdown(wait=False)
 
 
 def _fill(
@@ -163,6 +165,8 @@ def _dask_cluster(address: str) -> Iterator[Place]:
         raise ExecutorError(
             "a Dask cluster needs a package: pip install 'migcomp[dask]'"
         ) from None
+    # It warns of workers that died, which is what it is there to cope with.
+    logging.getLogger("distributed.client").setLevel(logging.ERROR)
     try:
         client = distributed.Client(
             f"tcp://{address}", timeout=_PATIENCE_SECONDS, set_as_default=False
@@ -175,15 +179,16 @@ def _dask_cluster(address: str) -> Iterator[Place]:
         width = sum(client.nthreads().values())
         if not width:
             raise ExecutorError(f"the Dask cluster at {address} has no workers")
-        try:
-            yield Place(lambda tasks: _by_dask(client, tasks, width), width, here=False)
-        except distributed.KilledWorker as error:
-            # Dask itself started again what dead workers had in hand, three times.
-            raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
-        except CancelledError as error:
-            raise ExecutorError(f"the Dask cluster at {address} was lost") from error
+        yield Place(lambda tasks: _by_dask(client, tasks, width), width, here=False)
 
 
 def _by_dask(client: Any, tasks: Iterable[Task], width: int) -> Iterator[Taken]:
-    # pure: equal calls would be one.  Twice the width, so that none waits for us.
-    return spread(tasks, lambda: client.get_executor(pure=False), 2 * width)
+    """Dask itself starts again what a dead worker had in hand, three times."""
+    distributed = import_module("distributed")
+    try:
+        # pure: equal calls would be one.  Twice the width, so that none waits for us.
+        yield from spread(tasks, lambda: client.get_executor(pure=False), 2 * width)
+    except distributed.KilledWorker as error:
+        raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
+    except (CancelledError, distributed.comm.CommClosedError) as error:
+        raise ExecutorError("the connection to the Dask cluster was lost") from error

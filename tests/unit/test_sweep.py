@@ -425,7 +425,9 @@ def test_a_process_that_is_killed_loses_no_finished_sample(
     assert len(pids) == 3
 
 
-@pytest.mark.parametrize("name", ["threads", "processes:0", "processes:x", "dask:x"])
+@pytest.mark.parametrize(
+    "name", ["threads", "processes:0", "processes:x", "dask:x", "dask://host"]
+)
 def test_places_that_are_none(name: str) -> None:
     with pytest.raises(ValueError, match="is none of processes, processes:N and dask"):
         place_of(name)

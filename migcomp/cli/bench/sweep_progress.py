@@ -42,8 +42,8 @@ class SweepProgress:
         if self.state is None:
             return ""
         return (
-            f"{path} has {self.state.done:,} of {self.state.wanted:,} samples; the same "
-            "command goes on from there"
+            f"{path} has {self.state.done:,} of {self.state.wanted:,} samples; the "
+            "same command goes on from there"
         )
 
     def update(self, state: State) -> None:
