@@ -19,9 +19,8 @@ from migcomp.bench.sweep_results import (
     SweepSample,
     SweptImage,
 )
-from migcomp.bench.sweep_run import Task
+from migcomp.bench.sweep_run import Task, open_swept
 from migcomp.errors import ResultsError
-from migcomp.images.open import open_image
 
 #: Takes the samples, in whatever order they become ready.
 Runner = Callable[[Iterable[Task]], Iterator[tuple[SweepMachine, SweepSample]]]
@@ -46,7 +45,7 @@ class State:
 
 def swept_image(path: str, page_size: int) -> SweptImage:
     """Raises ImageError for what cannot be compressed again and again."""
-    with open_image(path, page_size=page_size) as image:
+    with open_swept(path, page_size) as image:
         size = sum(block.length for block in image.blocks)
         return SweptImage(path, image.format, size, image.page_size)
 
