@@ -133,25 +133,32 @@ def _fill(
 # --- Processes ---------------------------------------------------------------------
 
 
+class _Processes(ProcessPoolExecutor):
+    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        # What starts them; they inherit the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*arguments, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def _own_processes(width: int) -> Iterator[Place]:
     # Not by fork: our threads would not be in the child.
     context = multiprocessing.get_context("spawn")
 
     def make() -> Executor:
-        return ProcessPoolExecutor(width, context, initializer=_leave_ctrl_c)
+        return _Processes(width, context)
 
     try:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)
     finally:
-        # After Ctrl-C they may be in the middle of a long run.
+        # They may be in the middle of a long run.
         for process in multiprocessing.active_children():
             process.terminate()
-
-
-def _leave_ctrl_c() -> None:
-    """To the process that started us, and ends us."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # --- Dask --------------------------------------------------------------------------

@@ -195,13 +195,15 @@ def test_a_codec_that_is_missing(image: Path, tmp_path: Path) -> None:
 # --- Interrupted ---------------------------------------------------------------------
 
 
-def started(image: Path, results: Path) -> subprocess.Popen[bytes]:
+def started(image: Path, results: Path, *more: str) -> subprocess.Popen[bytes]:
     """A sweep that would take long, with some samples taken already."""
+    base = ("bench", "sweep", image, "-o", results, *LITTLE, "--rounds", "900")
     process = subprocess.Popen(
-        [*COMMAND, "bench", "sweep", image, "-o", results, *LITTLE, "--rounds", "900"],
+        [*COMMAND, *base, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
+        start_new_session=True,
     )
     while process.poll() is None:
         if results.exists() and results.read_bytes().count(b"\n") > 5:
@@ -229,6 +231,20 @@ def test_an_interrupt_says_how_to_go_on(
         "from there",
         f"migcomp: {word}",
     ]
+
+
+def test_ctrl_c_reaches_processes_too(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with started(image, results, "--executor", "processes:2") as process:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    lines = errors.decode().splitlines()
+    assert all(line.startswith("migcomp: ") for line in lines)
+    assert lines[-1] == "migcomp: interrupted"
+    for pid in {sample.pid for sample in read_results(str(results)).samples}:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_a_kill_loses_the_sample_under_way_only(image: Path, tmp_path: Path) -> None:

@@ -188,24 +188,31 @@ def fake(task: Task, seconds: float = 1.0) -> Any:
 
 
 def test_the_time_left_is_that_of_the_settings_left(tmp_path: Path) -> None:
-    # Setting n takes n + 1 seconds, and twice that to warm up.
+    # Setting n takes n + 1 seconds, twice that to warm up, and half as long again
+    # to open its image.
+    passed = 1000.0
+
     def runner(todo: Iterable[Task]) -> Iterator[Any]:
-        return (fake(task, 1.0 + task.setting_number) for task in todo)
+        nonlocal passed
+        for task in todo:
+            machine, sample = fake(task, 1.0 + task.setting_number)
+            passed += 1.5 * sample.result.wall_seconds
+            yield machine, sample
 
     told: list[State] = []
     with ResultsFile(str(tmp_path / "results"), PLAN) as file:
-        run_sweep(file, runner, told=told.append)
+        run_sweep(file, runner, told=told.append, now=lambda: passed)
     assert [state.done for state in told] == list(range(37))
     assert all(state.wanted == 36 for state in told)
     assert told[0].seconds_left is None
     assert told[1].rough
     # One of 2 s done, and 35 like it left, for all that is known.
-    assert told[1].seconds_left == pytest.approx(35 * 2)
+    assert told[1].seconds_left == pytest.approx(1.5 * 35 * 2)
     assert not told[6].rough
-    assert told[6].seconds_left == pytest.approx(5 * 2 * 21)
+    assert told[6].seconds_left == pytest.approx(1.5 * 5 * 2 * 21)
     # Round 5 is left.
     assert told[30].round == 4
-    assert told[30].seconds_left == pytest.approx(21)
+    assert told[30].seconds_left == pytest.approx(1.5 * 21)
     assert told[36].seconds_left == 0
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -192,9 +193,21 @@ def command(
         except ResultsError:
             raise
         except BaseException:
-            tell(progress.how_far(output), quiet=False)
+            with suppress(ResultsError):
+                tell(_how_far(output), quiet=False)
             raise
     print_sweep(sweep, form)
+
+
+def _how_far(path: str) -> str:
+    """For one who stops before the end."""
+    from migcomp.bench.results_file import read_results
+
+    sweep = read_results(path)
+    return (
+        f"{path} has {len(sweep.samples):,} of {sweep.wanted:,} samples; the same "
+        "command goes on from there"
+    )
 
 
 _DEDUP = {"no": (False,), "yes": (True,), "both": (False, True)}
