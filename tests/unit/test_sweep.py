@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ from migcomp.errors import CodecUnavailable, ExecutorError, ResultsError
 from migcomp.measure import PageSizes, coarser
 from migcomp.results import PageCounts, Region
 from tests.cli.conftest import image_bytes
+from tests.conftest import REPOSITORY
 from tests.sweeps import MACHINE, make_sweep, setting
 
 # --- Plans ---------------------------------------------------------------------------
@@ -123,6 +125,23 @@ def test_a_plan_in_a_file(tmp_path: Path) -> None:
         "lz4-2 packet x2",
         "zlib-1 page dedup x1",
     ]
+
+
+def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
+    told = (REPOSITORY / "docs/benchmarking.md").read_text()
+    for name in SETS:
+        (row,) = re.findall(rf"^\| `{name}` \| (.*?) \| (.*?) \|", told, re.M)
+        products = named_set(name)
+        codecs = (
+            " ".join([p.codec, *(str(n) for n in p.levels or () if p.codec != "none")])
+            for p in products
+        )
+        assert row == (", ".join(codecs), ", ".join(products[0].groupings))
+    path = tmp_path / "plan.toml"
+    path.write_text(told.partition("```toml\n")[2].partition("```")[0])
+    plan = read_plan(str(path))
+    assert plan.rounds == 7
+    assert len(settings(*plan.products)) == 2 * 2 * 2 * 3 + 2
 
 
 @pytest.mark.parametrize(

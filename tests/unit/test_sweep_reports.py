@@ -28,6 +28,7 @@ from migcomp.report.tables import (
     to_markdown,
     to_prometheus,
 )
+from tests.conftest import REPOSITORY
 from tests.sweeps import IMAGE, MACHINE, make_sweep, on_machine, setting
 
 STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
@@ -240,6 +241,17 @@ def test_every_sample_is_exported_alike() -> None:
     for row, expected in zip(table, jsonl, strict=True):
         assert list(row) == list(expected)
         assert float(row["wall-seconds"]) == expected["wall-seconds"]
+
+
+def test_every_column_is_documented() -> None:
+    told = (REPOSITORY / "docs/benchmarking.md").read_text()
+    tables = (sweep_table(SWEEP), compare_table(COMPARISON), sample_table(SWEEP))
+    for column in (column for table in tables for column in table.columns):
+        assert f"`{column.key}`" in told, column.key
+    told = (REPOSITORY / "docs/results-format.md").read_text()
+    for content in (sweep_to_json(SWEEP), compare_to_json(COMPARISON)):
+        for key in content:
+            assert f"`{key}`" in told, key
 
 
 # --- Advice --------------------------------------------------------------------------
