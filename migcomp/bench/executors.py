@@ -150,6 +150,8 @@ def _own_processes(width: int) -> Iterator[Place]:
     # Not by fork: our threads would not be in the child.
     context = multiprocessing.get_context("spawn")
 
+    others = set(multiprocessing.active_children())
+
     def make() -> Executor:
         return _Processes(width, context)
 
@@ -157,7 +159,7 @@ def _own_processes(width: int) -> Iterator[Place]:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)
     finally:
         # They may be in the middle of a long run.
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 

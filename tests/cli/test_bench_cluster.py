@@ -75,7 +75,7 @@ def test_a_worker_that_is_killed_loses_no_finished_sample(
     with import_module("distributed").Client(address) as client:
         client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
     results = tmp_path / "results"
-    arguments = ("--executor", f"dask://{address}", "--rounds", "60", *LITTLE, "-q")
+    arguments = ("--executor", f"dask://{address}", "--rounds", "100", *LITTLE, "-q")
     base = ("bench", "sweep", str(image), "-o", str(results))
 
     def pids() -> set[int]:
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_loses_no_finished_sample(
     found = read_results(str(results))
     assert found.samples[: len(before)] == before
     keys = [(s.setting, s.round) for s in found.samples]
-    assert len(set(keys)) == len(keys) == found.wanted == 4 * 61
+    assert len(set(keys)) == len(keys) == found.wanted == 4 * 101
     assert pids() == {worker.pid for worker in workers}
     # The one that was killed took none of the last.
     assert {s.pid for s in found.samples[-5:]} == {workers[1].pid}

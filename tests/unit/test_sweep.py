@@ -17,7 +17,7 @@ import pytest
 
 from migcomp.bench import sweep_run
 from migcomp.bench.executors import place_of, spread
-from migcomp.bench.page_cache import cached_share
+from migcomp.bench.page_cache import cached_share, read_through
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep import State, run_sweep, swept_image, tasks
 from migcomp.bench.sweep_machine import sweep_machine
@@ -354,14 +354,29 @@ def test_what_the_page_cache_holds(tmp_path: Path) -> None:
         if share == 1.0:
             pytest.skip("this file system has no other place, as tmpfs")
         assert share == 0.0
-        file.read(1)
-        after = cached_share(str(path))
-        assert after is not None
-        assert 0 < after < 1 or after == 1.0  # with what was read ahead
+    read_through(str(path))
+    assert cached_share(str(path)) == 1.0
+    read_through(str(tmp_path / "none"))
     assert cached_share(str(tmp_path / "none")) is None
     assert cached_share("memory://guest.raw") is None
     path.write_bytes(b"")
     assert cached_share(str(path)) is None
+
+
+def test_a_counted_sample_finds_its_image_in_the_page_cache(guest: Path) -> None:
+    chosen = Setting("lz4", 1, "page", 1)
+    take(task_of(guest, chosen, round=0))
+    with guest.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if cached_share(str(guest)) == 1.0:
+        pytest.skip("this file system has no other place, as tmpfs")
+    _, warm_up = take(task_of(guest, chosen, round=0))
+    assert warm_up.cached_share is not None
+    assert warm_up.cached_share < 1
+    with guest.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert take(task_of(guest, chosen))[1].cached_share == 1.0
 
 
 def test_regions_are_put_together() -> None:
