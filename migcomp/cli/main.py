@@ -15,6 +15,7 @@ _COMMANDS = (
     "restore",
     "verify",
     "inspect",
+    "explain",
     "convert",
     "capture",
     "codecs",
