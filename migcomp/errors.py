@@ -62,6 +62,12 @@ class QueueFault(MigcompError):
     exit_code = 9
 
 
+class ResultsError(MigcompError):
+    """A file of results cannot be read, is none, or is of another sweep."""
+
+    exit_code = 10
+
+
 class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 

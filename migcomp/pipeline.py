@@ -23,7 +23,7 @@ from migcomp.images.decode import page_error, readable_again
 from migcomp.images.file import Copied, unwatched
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
-from migcomp.measure import RegionMap, TimeHistogram, machine
+from migcomp.measure import PageSizes, RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
 from migcomp.stream.layout import StreamHeader
 from migcomp.stream.writer import StreamWriter
@@ -70,9 +70,12 @@ def compress(
     *,
     progress: Progress | None = None,
     stream_name: str = "",
+    sizes: PageSizes | None = None,
 ) -> RunResult:
     """Writes ``image`` to ``sink`` as a migcomp stream; None keeps nothing.
 
+    ``sizes`` gets those of the compressed pages; it takes time, and is for grouping
+    ``page``, where each page is a block.
     Raises ImageError, CodecUnavailable, WorkerError, and the sink's OSError.
     """
     codec = open_codec(
@@ -87,7 +90,7 @@ def compress(
         if settings.dedup:
             again = readable_again(image, _copied(progress))
             image = again if again is image else stack.enter_context(again)
-        run = _Run(image, sink, codec, settings, progress)
+        run = _Run(image, sink, codec, settings, progress, sizes)
         return run.result(choice.cpus, stream_name, clocks)
 
 
@@ -103,11 +106,13 @@ class _Run:
         codec: Codec,
         settings: Settings,
         progress: Progress | None,
+        sizes: PageSizes | None,
     ) -> None:
         self._image = image
         self._codec = codec
         self._settings = settings
         self._progress = progress
+        self._sizes = sizes
         info = codec.info
         self._writer = StreamWriter(
             sink,
@@ -339,6 +344,8 @@ class _Run:
             last=piece.last,
         )
         self._times.add(request.elapsed_ns)
+        if self._sizes is not None:
+            self._sizes.add(request.classes, request.details)
         queue.release_request(request)
         self._regions.add(piece.first_page, counts, writer.written - before)
         self._emit_zeros()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Taking one sample of a sweep, in whatever process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from migcomp.bench.page_cache import cached_share
+from migcomp.bench.sweep_machine import sweep_machine
+from migcomp.bench.sweep_results import (
+    PAGE_SIZE_STEPS,
+    WARM_UP,
+    Setting,
+    SweepMachine,
+    SweepSample,
+    SweptImage,
+)
+from migcomp.choice import Choice
+from migcomp.images.open import open_image
+from migcomp.measure import PageSizes, coarser
+from migcomp.pipeline import compress
+from migcomp.results import RunResult
+
+_REGIONS_MOST = 1024
+
+#: Images that this process has read: the others are run once uncounted first.
+_warm: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One sample that is to be taken; all of it can be sent to another machine."""
+
+    image: SweptImage
+    setting: Setting
+    image_number: int
+    setting_number: int
+    round: int
+
+
+def take(task: Task, attempt: int = 1) -> tuple[SweepMachine, SweepSample]:
+    """Runs a setting once.  Raises what compress and open_image raise."""
+    if task.round != WARM_UP and task.image.path not in _warm:
+        _compress(task, None)
+    _warm.add(task.image.path)
+    sizes = None
+    if task.round == WARM_UP and task.setting.grouping == "page":
+        sizes = PageSizes(task.image.page_size, PAGE_SIZE_STEPS)
+    here = sweep_machine()
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    load = os.getloadavg()[0]
+    cached = cached_share(task.image.path)
+    result = _compress(task, sizes)
+    keep_map = task.round == WARM_UP and task.setting_number == 0
+    return here, SweepSample(
+        image=task.image_number,
+        setting=task.setting_number,
+        round=task.round,
+        machine=here.id,
+        pid=os.getpid(),
+        started=started,
+        load=load,
+        cached_share=cached,
+        attempt=attempt,
+        result=replace(
+            result,
+            regions=coarser(result.regions, _REGIONS_MOST) if keep_map else (),
+            blocks=result.blocks if task.round == WARM_UP else (),
+        ),
+        page_sizes=None if sizes is None else sizes.counts(),
+    )
+
+
+def _compress(task: Task, sizes: PageSizes | None) -> RunResult:
+    setting = task.setting
+    choice = Choice(
+        codec=setting.codec,
+        level=setting.level,
+        grouping=setting.grouping,
+        threads=setting.threads,
+        dedup=setting.dedup,
+    )
+    with open_image(task.image.path, page_size=task.image.page_size) as image:
+        return compress(image, None, choice, sizes=sizes)
