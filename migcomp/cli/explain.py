@@ -153,9 +153,11 @@ def _output(
 ) -> Callable[[Explanation], None]:
     """Takes the name before the work, and says at once what is missing."""
     from migcomp.outputs import OutputFile
+    from migcomp.report.html.charts import require_extra
     from migcomp.report.html.explain import to_html, to_png
     from migcomp.stream.sink import write_all
 
+    require_extra()
     for source in filter(None, sources):
         check_distinct(source, path)
     target = stack.enter_context(OutputFile(path, force=force))

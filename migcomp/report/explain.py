@@ -146,7 +146,7 @@ def _spread(found: Explanation) -> Sequence[Table]:
     behind = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="cyan")
     behind.add_column("duplicates by distance", no_wrap=True, min_width=22)
     for first in DISTANCES:
-        behind.add_column(_from(first), justify="right", width=5)
+        behind.add_column(from_pages(first), justify="right", width=5)
     behind.add_row(
         "pages, at least",
         *(_percent(pages, found.total.duplicate) for pages in by_distance(found)),
@@ -154,7 +154,8 @@ def _spread(found: Explanation) -> Sequence[Table]:
     return table, behind
 
 
-def _from(power: int) -> str:
+def from_pages(power: int) -> str:
+    """A heading of DISTANCES."""
     return f"{1 << power}" if power < 10 else f"{1 << power - 10}Ki"
 
 

@@ -51,6 +51,13 @@ def extra() -> Iterator[None]:
         ) from error
 
 
+def require_extra() -> None:
+    """Raises ExtraMissing, before any work is done in vain."""
+    with extra():
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+
+
 @dataclass(frozen=True)
 class Table:
     """The figures of a chart; all columns but the first hold numbers."""
@@ -101,10 +108,10 @@ def _style(ink: str) -> Iterator[None]:
         "axes.labelcolor": ink,
         "axes.spines.right": False,
         "axes.spines.top": False,
-        "axes.titlesize": 9,
+        "axes.titlesize": 10,
         "axes.titlelocation": "left",
         "font.family": ["DejaVu Sans"],
-        "font.size": 8,
+        "font.size": 9,
         "legend.frameon": False,
         "legend.labelcolor": ink,
         "svg.fonttype": "none",
@@ -153,6 +160,18 @@ def _svg(
     return head + text[text.index(">") + 1 :]
 
 
+def legend_above(axes: Axes, narrow: bool, entries: int) -> None:
+    """In one row, or in two where it is narrow, above the axes."""
+    axes.legend(
+        ncols=-(-entries // 2) if narrow else entries,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handlelength=1.2,
+    )
+
+
 def png(title: str, draws: Sequence[tuple[str, Draw]], *, columns: int = 2) -> bytes:
     """One picture of several charts, each with its title."""
     with _style("#222222"):
@@ -167,7 +186,7 @@ def png(title: str, draws: Sequence[tuple[str, Draw]], *, columns: int = 2) -> b
         figure.suptitle(printable(title), x=0.01, ha="left", fontsize=11)
         for number, (heading, draw) in enumerate(draws):
             axes = figure.add_subplot(rows, columns, number + 1)
-            axes.set_title(printable(heading))
+            axes.set_title(printable(heading), pad=24)  # above the legend
             draw(axes, False)
         return _png_of(figure)
 

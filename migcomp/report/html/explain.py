@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -13,12 +14,22 @@ from migcomp.report.explain import (
     NAMES,
     by_distance,
     classes,
+    from_pages,
     headline,
     measured,
     place,
 )
 from migcomp.report.explain_advice import advice
-from migcomp.report.html.charts import COLORS, NEUTRAL, Chart, Draw, Table, chart, png
+from migcomp.report.html.charts import (
+    COLORS,
+    NEUTRAL,
+    Chart,
+    Draw,
+    Table,
+    chart,
+    legend_above,
+    png,
+)
 from migcomp.report.html.page import page
 from migcomp.report.memory_map import format_address
 from migcomp.report.parts import short_name
@@ -36,6 +47,8 @@ _CLASS_COLORS = {
 }
 _MAP_COLUMNS = {False: 128, True: 64}  # by whether it is narrow
 _MAP_ROWS = 32
+_MAP_ASPECT = 4  # columns to a row, of a map with few cells
+_ZERO_ALPHA = 0.35
 _MIB = 1 << 20
 
 
@@ -93,21 +106,20 @@ def _map(found: Explanation) -> Chart:
 
 def _map_drawing(found: Explanation) -> Draw:
     def draw(axes: Axes, narrow: bool) -> None:
-        from matplotlib import colormaps
         from matplotlib.colors import to_rgba
 
         cells = [_cell(region, found.page_size) for region in found.map]
-        columns = min(_MAP_COLUMNS[narrow], len(cells))
+        square = math.ceil(math.sqrt(len(cells) * _MAP_ASPECT))
+        columns = min(_MAP_COLUMNS[narrow], square)
         per_cell = -(-len(cells) // (columns * _MAP_ROWS))
         firsts = [region.first_page for region in found.map[::per_cell]]
         marks = [
             _joint(cells[n : n + per_cell]) for n in range(0, len(cells), per_cell)
         ]
-        shades = colormaps["YlOrBr"]
         colors = [
-            to_rgba(_CLASS_COLORS[mark], 0.35 if mark == "zero" else 1)
+            to_rgba(_CLASS_COLORS[mark], _ZERO_ALPHA if mark == "zero" else 1)
             if isinstance(mark, str)
-            else shades(0.15 + 0.85 * mark)
+            else _shade(mark)
             for mark in marks
         ]
         colors += [(0.0, 0.0, 0.0, 0.0)] * (-len(colors) % columns)
@@ -117,10 +129,25 @@ def _map_drawing(found: Explanation) -> Draw:
         axes.set_yticks(lines, [_address(found, firsts[n * columns]) for n in lines])
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
+        for name, color in _CLASS_COLORS.items():
+            if name != "content":
+                alpha = _ZERO_ALPHA if name == "zero" else 1
+                axes.bar(0, 0, color=color, alpha=alpha, label=name)
+        for bits in (1, 4, 7):
+            axes.bar(0, 0, color=_shade(bits / 8), label=f"{bits} bit/byte")
+        legend_above(axes, narrow, 6)
         size = per_cell * max(region.pages.total for region in found.map)
         axes.set_xlabel(f"{format_size(size * found.page_size)} to a cell")
 
     return draw
+
+
+def _shade(entropy: float) -> tuple[float, float, float, float]:
+    """``entropy`` is a share of what a byte has, 0 to 1."""
+    from matplotlib import colormaps
+
+    red, green, blue, alpha = colormaps["YlOrBr"](0.15 + 0.85 * entropy)
+    return red, green, blue, alpha
 
 
 def _cell(region: Region, page_size: int) -> tuple[dict[str, int], float]:
@@ -198,12 +225,7 @@ def _shares_drawing(found: Explanation) -> Draw:
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the pages")
-        axes.legend(
-            ncols=2 if narrow else 4,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            borderaxespad=0,
-        )
+        legend_above(axes, narrow, len(_CLASS_COLORS))
 
     return draw
 
@@ -255,7 +277,7 @@ def _entropy_drawing(found: Explanation) -> Draw:
 
 def _distances(found: Explanation) -> Chart:
     counts = by_distance(found)
-    labels = [format_count(1 << power) for power in DISTANCES]
+    labels = [from_pages(power) for power in DISTANCES]
 
     def draw(axes: Axes, narrow: bool) -> None:
         axes.bar(range(len(counts)), counts, color=COLORS[4])
@@ -333,6 +355,6 @@ def _techniques_drawing(found: Explanation) -> Draw:
         axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.set_xlabel("MiB")
-        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        legend_above(axes, False, 2)
 
     return draw
