@@ -16,6 +16,7 @@ _COMMANDS = (
     "verify",
     "inspect",
     "explain",
+    "report",
     "convert",
     "capture",
     "codecs",

@@ -76,6 +76,10 @@ class Browser:
         while "Page.loadEventFired" not in self._events:
             self._note(self._receive())
 
+    def close(self) -> None:
+        self._session = ""
+        self.call("Browser.close")
+
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
@@ -127,14 +131,15 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("needs Debian's package chromium")
     to_browser, sending = os.pipe()
     receiving, from_browser = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    # Its processes may write a moment longer than the first of them lives.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             # The shell gives the two pipes the numbers that the browser wants.
             [
-                "sh",
+                "bash",
                 "-c",
                 f'exec "$@" 3<&{to_browser} 4>&{from_browser}',
-                "sh",
+                "bash",
                 program,
                 "--headless=new",
                 "--no-sandbox",
@@ -152,7 +157,10 @@ def chromium() -> Iterator[Browser]:
         os.close(to_browser)
         os.close(from_browser)
         try:
-            yield Browser(sending, receiving)
+            browser = Browser(sending, receiving)
+            yield browser
+            browser.close()
+            process.wait(_PATIENCE)
         finally:
             os.close(sending)
             os.close(receiving)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,7 +121,12 @@ def _style(ink: str) -> Iterator[None]:
         "xtick.color": ink,
         "ytick.color": ink,
     }
-    with matplotlib.rc_context(settings):  # type: ignore[arg-type]
+    with (
+        matplotlib.rc_context(settings),  # type: ignore[arg-type]
+        warnings.catch_warnings(),
+    ):
+        # Of letters that matplotlib's font does not have, the browser's do.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
@@ -146,7 +152,7 @@ def _svg(
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     # The groups have names that repeat from picture to picture, and nothing uses.
-    text = re.sub(r'<g id="[a-zA-Z_]+_\d+">', "<g>", text)
+    text = re.sub(r' id="[a-zA-Z0-9_]+_\d+"', "", text)
     text = text.replace(_INK, "currentColor")
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
@@ -161,9 +167,9 @@ def _svg(
 
 
 def legend_above(axes: Axes, narrow: bool, entries: int) -> None:
-    """In one row, or in two where it is narrow, above the axes."""
+    """In as many rows as it takes, above the axes."""
     axes.legend(
-        ncols=-(-entries // 2) if narrow else entries,
+        ncols=min(entries, 2 if narrow else 5),
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,
@@ -186,7 +192,7 @@ def png(title: str, draws: Sequence[tuple[str, Draw]], *, columns: int = 2) -> b
         figure.suptitle(printable(title), x=0.01, ha="left", fontsize=11)
         for number, (heading, draw) in enumerate(draws):
             axes = figure.add_subplot(rows, columns, number + 1)
-            axes.set_title(printable(heading), pad=24)  # above the legend
+            axes.set_title(printable(heading), pad=40)  # above the legend
             draw(axes, False)
         return _png_of(figure)
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from migcomp.explain.results import ENTROPY_STEPS, Explanation
@@ -30,8 +28,8 @@ from migcomp.report.html.charts import (
     legend_above,
     png,
 )
+from migcomp.report.html.maps import Color, map_drawing, shade
 from migcomp.report.html.page import page
-from migcomp.report.memory_map import format_address
 from migcomp.report.parts import short_name
 from migcomp.results import Region
 from migcomp.units import format_count, format_share, format_size
@@ -45,9 +43,6 @@ _CLASS_COLORS = {
     "duplicate": COLORS[4],
     "content": COLORS[1],
 }
-_MAP_COLUMNS = {False: 128, True: 64}  # by whether it is narrow
-_MAP_ROWS = 32
-_MAP_ASPECT = 4  # columns to a row, of a map with few cells
 _ZERO_ALPHA = 0.35
 _MIB = 1 << 20
 
@@ -105,80 +100,30 @@ def _map(found: Explanation) -> Chart:
 
 
 def _map_drawing(found: Explanation) -> Draw:
-    def draw(axes: Axes, narrow: bool) -> None:
-        from matplotlib.colors import to_rgba
+    from matplotlib.colors import to_rgba
 
-        cells = [_cell(region, found.page_size) for region in found.map]
-        square = math.ceil(math.sqrt(len(cells) * _MAP_ASPECT))
-        columns = min(_MAP_COLUMNS[narrow], square)
-        per_cell = -(-len(cells) // (columns * _MAP_ROWS))
-        firsts = [region.first_page for region in found.map[::per_cell]]
-        marks = [
-            _joint(cells[n : n + per_cell]) for n in range(0, len(cells), per_cell)
-        ]
-        colors = [
-            to_rgba(_CLASS_COLORS[mark], _ZERO_ALPHA if mark == "zero" else 1)
-            if isinstance(mark, str)
-            else _shade(mark)
-            for mark in marks
-        ]
-        colors += [(0.0, 0.0, 0.0, 0.0)] * (-len(colors) % columns)
-        grid = [colors[n : n + columns] for n in range(0, len(colors), columns)]
-        axes.imshow(grid, aspect="auto", interpolation="nearest")
-        lines = range(0, len(grid), max(1, len(grid) // 8))
-        axes.set_yticks(lines, [_address(found, firsts[n * columns]) for n in lines])
-        axes.set_xticks([])
-        axes.spines[:].set_visible(False)
-        for name, color in _CLASS_COLORS.items():
-            if name != "content":
-                alpha = _ZERO_ALPHA if name == "zero" else 1
-                axes.bar(0, 0, color=color, alpha=alpha, label=name)
-        for bits in (1, 4, 7):
-            axes.bar(0, 0, color=_shade(bits / 8), label=f"{bits} bit/byte")
-        legend_above(axes, narrow, 6)
-        size = per_cell * max(region.pages.total for region in found.map)
-        axes.set_xlabel(f"{format_size(size * found.page_size)} to a cell")
-
-    return draw
-
-
-def _shade(entropy: float) -> tuple[float, float, float, float]:
-    """``entropy`` is a share of what a byte has, 0 to 1."""
-    from matplotlib import colormaps
-
-    red, green, blue, alpha = colormaps["YlOrBr"](0.15 + 0.85 * entropy)
-    return red, green, blue, alpha
-
-
-def _cell(region: Region, page_size: int) -> tuple[dict[str, int], float]:
-    """Pages by class, and the entropy of the content: a share of what a byte has."""
-    pages = region.pages
-    counts = {
-        "zero": pages.zero,
-        "same-filled": pages.same_filled,
-        "duplicate": pages.deduplicated,
-        "content": pages.normal,
+    free = {
+        name: to_rgba(color, _ZERO_ALPHA if name == "zero" else 1)
+        for name, color in _CLASS_COLORS.items()
+        if name != "content"
     }
-    content = pages.normal * page_size
-    return counts, region.bytes_out / content if content else 0.0
 
+    def color(regions: Sequence[Region]) -> Color:
+        """Of the class that most of the pages have; of content its entropy."""
+        sums = {
+            "zero": sum(region.pages.zero for region in regions),
+            "same-filled": sum(region.pages.same_filled for region in regions),
+            "duplicate": sum(region.pages.deduplicated for region in regions),
+            "content": sum(region.pages.normal for region in regions),
+        }
+        name = max(sums, key=sums.__getitem__)
+        if name in free:
+            return free[name]
+        ideal = sum(region.bytes_out for region in regions)
+        return shade(ideal / (sums["content"] * found.page_size))
 
-def _joint(cells: list[tuple[dict[str, int], float]]) -> str | float:
-    """The class that most of the pages have; of content its entropy."""
-    sums = {name: sum(counts[name] for counts, _ in cells) for name in _CLASS_COLORS}
-    name = max(sums, key=sums.__getitem__)
-    if name != "content":
-        return name
-    return sum(c["content"] * entropy for c, entropy in cells) / sums["content"]
-
-
-def _address(found: Explanation, first_page: int) -> str:
-    lengths = (-(-block.length // found.page_size) for block in found.blocks)
-    starts = list(accumulate(lengths, initial=0))
-    number = bisect_right(starts, first_page, hi=len(found.blocks)) - 1
-    block = found.blocks[number]
-    offset = (first_page - starts[number]) * found.page_size
-    return format_address(block.guest_address + offset)
+    shades = {f"{bits} bit/byte": shade(bits / 8) for bits in (1, 4, 7)}
+    return map_drawing(found.map, found.blocks, found.page_size, color, free | shades)
 
 
 # --- Classes ----------------------------------------------------------------------
