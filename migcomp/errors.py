@@ -68,6 +68,18 @@ class ResultsError(MigcompError):
     exit_code = 10
 
 
+class Regression(MigcompError):
+    """Settings became slower, or compress less, than a baseline allows."""
+
+    exit_code = 11
+
+
+class ExecutorError(MigcompError):
+    """Workers in other processes or on other machines cannot be had, or die."""
+
+    exit_code = 12
+
+
 class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 

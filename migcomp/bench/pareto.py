@@ -87,8 +87,8 @@ def best_links(points: Sequence[Point]) -> list[Best]:
     chosen = [i for i in front(points) if points[i].rate > 1 and points[i].speed > 0]
     result: list[Best] = []
     slowest = 0.0
-    for i, following in zip(chosen, [*chosen[1:], None], strict=True):
-        rate_after = 1.0 if following is None else points[following].rate
+    rates_after = [*(points[i].rate for i in chosen[1:]), 1.0]
+    for i, rate_after in zip(chosen, rates_after, strict=False):
         fastest = points[i].speed / rate_after
         result.append(Best(i, slowest, fastest))
         slowest = fastest

@@ -9,18 +9,35 @@ what a kill left, and counts for nothing.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from io import FileIO
 from pathlib import Path
-from typing import NoReturn
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self
 
 from migcomp.bench.records import from_record, to_record
 from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
 from migcomp.errors import ResultsError
+from migcomp.stream.sink import write_all
 
 SCHEMA = "migcomp.sweep/1"
+
+#: What differs between two machines, in words.
+_WORDS = {
+    "host": "machine",
+    "cpu": "CPU",
+    "cpus": "number of CPUs",
+    "cores": "number of cores",
+    "usable_cpus": "number of usable CPUs",
+    "memory_bytes": "size of memory",
+    "python": "Python",
+    "migcomp": "version of migcomp",
+    "codecs": "library of a codec",
+}
 
 #: No line of ours is that long.
 _LINE_MOST = 16 << 20
@@ -30,7 +47,7 @@ def read_results(path: str) -> Sweep:
     """The sweep in ``path``, complete or not.  Raises ResultsError."""
     try:
         with Path(path).open("rb") as file:
-            return _read(path, _lines(path, file))  # type: ignore[arg-type]
+            return _read(path, _lines(path, file))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -39,32 +56,50 @@ class ResultsFile:
     """Appends to a sweep's file, which is made if there is none.
 
     ``sweep`` is what it holds already.  Raises ResultsError for a file of another
-    plan, and OSError.
+    plan, or one that another process appends to, and OSError.
     """
 
     def __init__(self, path: str, plan: SweepPlan) -> None:
         self.path = path
         fresh = not Path(path).exists()
-        if fresh:
-            self.sweep = Sweep(plan, ())
-        else:
-            self.sweep = read_results(path)
-            if self.sweep.plan != plan:
-                raise ResultsError(
-                    f"{path} holds the results of another sweep ("
-                    f"{_difference(self.sweep.plan, plan)}); give another -o"
-                )
-        self._machines = {machine.id for machine in self.sweep.machines}
         self._file = FileIO(path, "xb" if fresh else "rb+")
         try:
+            self._lock()
             if fresh:
+                self.sweep = Sweep(plan, ())
                 self._append({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
                 _sync_folder(path)
             else:
+                self.sweep = read_results(path)
+                self._check_plan(plan)
                 self._cut_off_rest()
+            self._machines = {machine.id for machine in self.sweep.machines}
         except BaseException:
-            self.close()
+            self._file.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def check_machine(self, here: SweepMachine) -> None:
+        """That what is added will have been measured where the rest was.
+
+        Raises ResultsError.
+        """
+        for machine in self.sweep.machines:
+            if machine.id != here.id:
+                raise ResultsError(
+                    f"{self.path} holds samples of {_other(machine, here)}; go on "
+                    "there, or give another -o"
+                )
 
     def add(self, machine: SweepMachine, sample: SweepSample) -> None:
         """Both are on the disk when this returns.  Raises OSError."""
@@ -73,14 +108,26 @@ class ResultsFile:
             self._machines.add(machine.id)
         self._append({"kind": "sample"} | to_record(sample))
 
-    def close(self) -> None:
-        self._file.close()
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsError(
+                f"{self.path} is being written by another sweep; wait for its end, or "
+                "give another -o"
+            ) from None
+
+    def _check_plan(self, plan: SweepPlan) -> None:
+        for what in ("images", "settings", "rounds"):
+            if getattr(self.sweep.plan, what) != getattr(plan, what):
+                raise ResultsError(
+                    f"{self.path} holds the results of a sweep with other {what}; "
+                    "repeat the command that began it, or give another -o"
+                )
 
     def _append(self, record: dict[str, object]) -> None:
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-        rest = memoryview(line + b"\n")
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
+        write_all(self._file, line + b"\n")
         os.fdatasync(self._file.fileno())
 
     def _cut_off_rest(self) -> None:
@@ -106,14 +153,19 @@ def _sync_folder(path: str) -> None:
         os.close(folder)
 
 
-def _difference(theirs: SweepPlan, ours: SweepPlan) -> str:
-    for what in ("images", "settings", "rounds"):
-        if getattr(theirs, what) != getattr(ours, what):
-            return f"its {what} are others"
-    return ""
+def _other(theirs: SweepMachine, ours: SweepMachine) -> str:
+    """As in ``another kernel (Linux 6.1)``: what is the first to differ."""
+    for field in fields(SweepMachine):
+        there, here = getattr(theirs, field.name), getattr(ours, field.name)
+        if field.name == "id" or there == here:
+            continue
+        what = _WORDS.get(field.name, field.name)
+        shown = "" if field.name == "codecs" else f" ({there})"
+        return f"another {what}{shown}"
+    return "another machine"
 
 
-def _lines(path: str, file: FileIO) -> Iterator[tuple[int, bytes]]:
+def _lines(path: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     number = 0
     while line := file.readline(_LINE_MOST):
         number += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+from migcomp.bench.pareto import Point
 from migcomp.bench.statistics import Summary, outliers, summarize
 from migcomp.bench.sweep_results import Series, SweepSample
 from migcomp.results import RunResult
@@ -54,8 +55,9 @@ class Figures:
         return result.nonzero_bytes / result.stream_bytes
 
     @property
-    def nonzero_speed(self) -> float:
-        return self._per_second(self.result.nonzero_bytes)
+    def point(self) -> Point:
+        """What is compared with links."""
+        return Point(self.nonzero_rate, self._per_second(self.result.nonzero_bytes))
 
     @property
     def cpu_seconds_per_gib(self) -> float:
@@ -67,17 +69,22 @@ class Figures:
         """MAD of the time, as a share of its median."""
         return self.wall.relative_mad
 
+    @property
+    def busy_share(self) -> float:
+        """Requests that found none free, 0 to 1."""
+        return self._sum_up(lambda result: result.queue.busy_share).median
+
     @cached_property
     def outliers(self) -> tuple[SweepSample, ...]:
         """Samples whose time is far from all others'; they are counted all the same."""
         walls = [sample.result.wall_seconds for sample in self.series.samples]
         return tuple(self.series.samples[i] for i in outliers(walls))
 
-    def request_ns(self, name: str) -> float | None:
+    def request_seconds(self, name: str) -> float | None:
         """Median over the rounds of ``p50``, ``p90``, ``p99``, ``p999`` or ``most``;
         None where a round had too few requests to tell."""
         values = [getattr(s.result.request_times, name) for s in self.series.samples]
-        return None if None in values else summarize(values).median
+        return None if None in values else summarize(values).median / 1e9
 
     def _per_second(self, amount: float) -> float:
         return amount / self.wall.median if self.wall.median else 0.0

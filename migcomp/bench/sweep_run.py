@@ -40,7 +40,7 @@ class Task:
     round: int
 
 
-def take(task: Task, attempt: int = 1) -> tuple[SweepMachine, SweepSample]:
+def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     """Runs a setting once.  Raises what compress and open_image raise."""
     if task.round != WARM_UP and task.image.path not in _warm:
         _compress(task, None)
@@ -63,7 +63,6 @@ def take(task: Task, attempt: int = 1) -> tuple[SweepMachine, SweepSample]:
         started=started,
         load=load,
         cached_share=cached,
-        attempt=attempt,
         result=replace(
             result,
             regions=coarser(result.regions, _REGIONS_MOST) if keep_map else (),

@@ -152,7 +152,7 @@ def _svg(
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     # The groups have names that repeat from picture to picture, and nothing uses.
-    text = re.sub(r' id="[a-zA-Z0-9_]+_\d+"', "", text)
+    text = re.sub(r' id="[a-zA-Z0-9_.]+_\d+"', "", text)
     text = text.replace(_INK, "currentColor")
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
