@@ -37,10 +37,9 @@ def measure(
     swept = tuple(
         SweptImage(str(image), "raw", image.stat().st_size, 4096) for image in images
     )
-    file = ResultsFile(str(path), SweepPlan(swept, tuple(settings), rounds))
-    for number, image, setting in product(
-        range(rounds + 1), range(len(swept)), range(len(settings))
-    ):
-        file.add(*take(Task(swept[image], settings[setting], image, setting, number)))
-    file.close()
+    every = product(range(rounds + 1), range(len(swept)), range(len(settings)))
+    with ResultsFile(str(path), SweepPlan(swept, tuple(settings), rounds)) as file:
+        for number, image, setting in every:
+            task = Task(swept[image], settings[setting], image, setting, number)
+            file.add(*take(task))
     return path

@@ -20,7 +20,8 @@ from migcomp.report.html.sweep_case import (
 )
 from migcomp.report.html.sweep_charts import charts
 from migcomp.report.parts import many
-from migcomp.units import format_count, format_rate, format_size
+from migcomp.report.sweep_advice import advice
+from migcomp.units import format_rate, format_size
 
 #: Told how many of how many parts are done.
 Progress = Callable[[int, int], None]
@@ -76,6 +77,7 @@ def to_html(sweeps: Mapping[str, Sweep], progress: Progress | None = None) -> by
         "sweep.html",
         title=f"What compressing {shown} costs and brings",
         sections=sections,
+        notes=_notes(sweeps),
         measured=_measured(sweeps),
     )
 
@@ -146,8 +148,8 @@ def _cells(each: Figures, case: Case, number: int) -> list[Cell]:
         return Cell(f"{value:,.{digits}f}", value)
 
     def milliseconds(name: str) -> Cell:
-        nanoseconds = each.request_ns(name)
-        return Cell("", -1) if nanoseconds is None else figure(nanoseconds / 1e6, 3)
+        seconds = each.request_seconds(name)
+        return Cell("", -1) if seconds is None else figure(seconds * 1e3, 3)
 
     stream = each.result.stream_bytes
     return [
@@ -166,21 +168,23 @@ def _cells(each: Figures, case: Case, number: int) -> list[Cell]:
     ]
 
 
+def _notes(sweeps: Mapping[str, Sweep]) -> list[str]:
+    """Why the figures may mislead."""
+    if len(sweeps) == 1:
+        return [sentence for sweep in sweeps.values() for sentence in advice(sweep)]
+    return [
+        f"{path}: {sentence}"
+        for path, sweep in sweeps.items()
+        for sentence in advice(sweep)
+    ]
+
+
 def _measured(sweeps: Mapping[str, Sweep]) -> list[str]:
     """Whence the figures come."""
     lines = []
     for path, sweep in sweeps.items():
-        taken = len(sweep.samples)
-        line = f"{path}: {many(taken, 'sample')}"
-        if taken < sweep.wanted:
-            line += f" of {format_count(sweep.wanted)}, the sweep is not complete"
-        lines.append(f"{line}.")
+        lines.append(f"{path}: {many(len(sweep.samples), 'sample')}.")
         lines += map(_machine, sweep.machines)
-        if len(sweep.machines) > 1:
-            lines.append(
-                "Samples of several machines stand side by side in each figure: "
-                "compare with care."
-            )
     lines.append(
         "Rates and speeds that are compared with links are of pages that are not "
         "zero, which is what compression and the link have to do with.  Times are "

@@ -92,7 +92,7 @@ def cases(path: str, sweep: Sweep, names: Mapping[tuple[str, str], str]) -> list
             continue
         _check(path, series)
         figures = tuple(map(Figures, series))
-        points = tuple(Point(f.nonzero_rate, f.nonzero_speed) for f in figures)
+        points = tuple(each.point for each in figures)
         best = tuple(front(points)), tuple(best_links(points))
         found.append(Case(names[path, image.path], figures, points, *best))
     if not found:

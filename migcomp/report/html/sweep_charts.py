@@ -314,9 +314,9 @@ def _request_times(case: Case, key: str) -> Chart:
             _TIMES.items(), cycle(COLORS), cycle(_MARKERS)
         ):
             points = [
-                (nanoseconds / 1e6, place)
+                (seconds * 1e3, place)
                 for place, each in enumerate(shown)
-                if (nanoseconds := each.request_ns(field))
+                if (seconds := each.request_seconds(field))
             ]
             if points:
                 times, places = zip(*points, strict=True)
@@ -341,8 +341,8 @@ def _request_times(case: Case, key: str) -> Chart:
                     each.setting.name,
                     *(
                         ""
-                        if (ns := each.request_ns(t)) is None
-                        else format_seconds(ns / 1e9)
+                        if (seconds := each.request_seconds(t)) is None
+                        else format_seconds(seconds)
                         for t in _TIMES
                     ),
                 )
