@@ -30,8 +30,17 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 NEUTRAL = "#8a8f98"
 _INK = "#010203"  # becomes the page's own colour
 _WIDTHS = {"wide": 9.6, "narrow": 3.9}  # inches
+_LABEL_MOST = 24  # letters
+_LETTER_INCHES = 0.075
+_KEY_INCHES = 0.4  # what a legend has beside a label
 
 Draw = Callable[["Axes", bool], None]
+
+
+def label(name: str) -> str:
+    """A name from outside, short enough to leave room for the chart beside it."""
+    text = printable(name)
+    return text if len(text) <= _LABEL_MOST else f"{text[: _LABEL_MOST - 3]}..."
 
 
 class ExtraMissing(MigcompError):
@@ -166,10 +175,15 @@ def _svg(
     return head + text[text.index(">") + 1 :]
 
 
-def legend_above(axes: Axes, narrow: bool, entries: int) -> None:
-    """In as many rows as it takes, above the axes."""
+def legend_above(axes: Axes) -> None:
+    """Above the axes, in as many rows as it takes to be no wider."""
+    _, labels = axes.get_legend_handles_labels()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = figure.get_figwidth() * axes.get_position().width
+    each = _KEY_INCHES + _LETTER_INCHES * max(map(len, labels))
     axes.legend(
-        ncols=min(entries, 2 if narrow else 5),
+        ncols=max(1, min(len(labels), int(room / each))),
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,

@@ -170,7 +170,7 @@ def _shares_drawing(found: Explanation) -> Draw:
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the pages")
-        legend_above(axes, narrow, len(_CLASS_COLORS))
+        legend_above(axes)
 
     return draw
 
@@ -300,6 +300,6 @@ def _techniques_drawing(found: Explanation) -> Draw:
         axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.set_xlabel("MiB")
-        legend_above(axes, False, 2)
+        legend_above(axes)
 
     return draw

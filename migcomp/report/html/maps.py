@@ -62,7 +62,7 @@ def map_drawing(
         axes.spines[:].set_visible(False)
         for name, shade in legend.items():
             axes.bar(0, 0, color=shade, label=name)
-        legend_above(axes, narrow, len(legend))
+        legend_above(axes)
         size = step * max(region.pages.total for region in regions) * page_size
         axes.set_xlabel(f"{format_size(size)} to a cell")
 

@@ -16,6 +16,7 @@ from migcomp.report.html.charts import (
     Chart,
     Table,
     chart,
+    label,
     legend_above,
 )
 from migcomp.report.html.maps import Color, map_drawing, shade
@@ -90,7 +91,7 @@ def _front(case: Case, key: str) -> Chart:
         axes.xaxis.set_minor_formatter(_minor)
         axes.set_xlabel("MB/s of guest memory that is not zero")
         axes.set_ylabel("rate")
-        legend_above(axes, narrow, 2)
+        legend_above(axes)
 
     numbered = {n: str(place + 1) for place, n in enumerate(case.front)}
     best = ", ".join(
@@ -150,13 +151,15 @@ def _scaling(case: Case, key: str) -> Chart | None:
         for each, color, marker in zip(shown, cycle(COLORS), cycle(_MARKERS)):
             threads = [m.setting.threads for m in families[each]]
             speedups = _speedups(families[each])
-            axes.plot(threads, speedups, marker + "-", color=color, label=each.name)
+            axes.plot(
+                threads, speedups, marker + "-", color=color, label=label(each.name)
+            )
         every = sorted({m.setting.threads for f in shown for m in families[f]})
         axes.set_xticks(every, list(map(str, every)))
         axes.set_xlabel("threads")
         axes.set_ylabel("times as fast")
         axes.set_ylim(bottom=0)
-        legend_above(axes, narrow, len(shown) + 1)
+        legend_above(axes)
 
     left_out = len(families) - len(shown)
     return chart(
@@ -218,7 +221,7 @@ def _classes(case: Case, key: str) -> Chart:
             left = [a + b for a, b in zip(left, sizes, strict=True)]
         _settings_axis(axes, [family(each.setting).name for each in shown])
         axes.set_xlabel("MiB in the stream")
-        legend_above(axes, narrow, len(parts))
+        legend_above(axes)
 
     guest = {row.name: row for row in page_classes(shown[0].result, size)}
     told = ", ".join(
@@ -252,7 +255,7 @@ def _classes(case: Case, key: str) -> Chart:
 
 
 def _settings_axis(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(label, names)))
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
@@ -277,11 +280,13 @@ def _page_sizes(case: Case, key: str) -> Chart | None:
 
     def draw(axes: Axes, narrow: bool) -> None:
         for name, color in zip(shown, cycle(COLORS)):
-            axes.stairs(counts[name], edges, color=color, label=name, linewidth=1.4)
+            axes.stairs(
+                counts[name], edges, color=color, label=label(name), linewidth=1.4
+            )
         axes.set_xlim(0, edges[-1])
         axes.set_xlabel("bytes that a page compresses to")
         axes.set_ylabel("pages")
-        legend_above(axes, narrow, len(shown))
+        legend_above(axes)
 
     told = "; ".join(f"{name} {100 * small[name]:.0f} %" for name in shown)
     return chart(
@@ -326,7 +331,7 @@ def _request_times(case: Case, key: str) -> Chart:
         axes.xaxis.set_major_formatter(_plain)
         axes.grid(axis="y", alpha=0.25)
         axes.set_xlabel("ms in the handler")
-        legend_above(axes, narrow, len(axes.get_lines()))
+        legend_above(axes)
 
     return chart(
         key,
