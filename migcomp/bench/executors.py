@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import re
 import signal
@@ -17,7 +18,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -28,8 +29,8 @@ from migcomp.bench.sweep_run import Task, take
 from migcomp.errors import ExecutorError
 from migcomp.units import quoted
 
-_ATTEMPTS = 3
-_PATIENCE_SECONDS = 10
+_IN_VAIN_MOST = 3
+_PATIENCE_SECONDS = 5
 
 Taken = tuple[SweepMachine, SweepSample]
 
@@ -43,28 +44,21 @@ class Place:
     here: bool
 
 
-@contextmanager
-def open_place(executor: str) -> Iterator[Place]:
+def place_of(executor: str) -> AbstractContextManager[Place]:
     """``executor`` is empty, ``processes``, ``processes:N`` or ``dask://HOST:PORT``.
 
-    Raises ValueError for what is none of them, and ExecutorError.
+    Raises ValueError for what is none of them; entering it, ExecutorError.
     """
     if not executor:
-        yield Place(lambda tasks: map(take, tasks), 1, here=True)
-    elif executor.startswith("dask://"):
-        with _dask_client(executor.removeprefix("dask://")) as client:
-            width = sum(client.nthreads().values())
-            if not width:
-                raise ExecutorError(f"{executor} has no workers; start some")
-            yield Place(lambda tasks: _by_dask(client, tasks, width), width, here=False)
-    else:
-        width = _processes(executor)
-        try:
-            yield Place(lambda tasks: _in_processes(tasks, width), width, here=True)
-        finally:
-            # After Ctrl-C they may be in the middle of a long run.
-            for process in multiprocessing.active_children():
-                process.terminate()
+        return nullcontext(Place(lambda tasks: map(take, tasks), 1, here=True))
+    if re.fullmatch(r"dask://(\[[^]]+\]|[^:/]+):[0-9]{1,5}", executor):
+        return _dask_cluster(executor.removeprefix("dask://"))
+    match = re.fullmatch("processes(?::([1-9][0-9]{0,3}))?", executor)
+    if match is None:
+        raise ValueError(
+            f"{quoted(executor)} is none of processes, processes:N and dask://HOST:PORT"
+        )
+    return _own_processes(int(match[1] or 1))
 
 
 # --- Any executor ------------------------------------------------------------------
@@ -76,98 +70,110 @@ def spread(
     """Has ``make``'s executors take the samples, ``width`` at a time.
 
     An executor that breaks, because a worker died, is replaced by another, and what
-    it had in hand is started again, up to three times.  Raises ExecutorError after
-    that, and what the tasks raise.
+    it had in hand is started again.  Raises ExecutorError when three in a row broke
+    before they finished anything, and what the tasks raise.
     """
-    rest = ((task, 1) for task in tasks)
-    again: deque[tuple[Task, int]] = deque()
+    rest = iter(tasks)
+    again: deque[Task] = deque()
+    in_vain = 0
+    running: dict[Future[Taken], Task] = {}
     executor = make()
     try:
         while True:
-            running: dict[Future[Taken], tuple[Task, int]] = {}
-            while batch := _filled(executor, running, again, rest, width):
-                for future in wait(batch, return_when=FIRST_COMPLETED).done:
-                    task, attempt = running.pop(future)
+            in_vain += 1
+            while _fill(executor, running, again, rest, width):
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    task = running.pop(future)
                     try:
-                        yield future.result()
-                    except BrokenExecutor as error:
-                        if attempt >= _ATTEMPTS:
-                            raise ExecutorError(
-                                f"a worker died {attempt} times over "
-                                f"{task.setting.name} of {task.image.path}"
-                            ) from error
-                        again.append((task, attempt + 1))
+                        taken = future.result()
+                    except BrokenExecutor:
+                        again.append(task)
+                        continue
+                    in_vain = 0
+                    yield taken
             if not again:
                 return
-            executor.shutdown(cancel_futures=True)
+            if in_vain == _IN_VAIN_MOST:
+                raise ExecutorError(
+                    f"{in_vain} times in a row workers died before they finished "
+                    f"anything, the last time over {again[0].setting.name} of "
+                    f"{again[0].image.path}"
+                )
+            executor.shutdown()
             executor = make()
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for future in running:
+            future.cancel()
+        executor.shutdown(wait=False)
 
 
-def _filled(
+def _fill(
     executor: Executor,
-    running: dict[Future[Taken], tuple[Task, int]],
-    again: deque[tuple[Task, int]],
-    rest: Iterator[tuple[Task, int]],
+    running: dict[Future[Taken], Task],
+    again: deque[Task],
+    rest: Iterator[Task],
     width: int,
-) -> dict[Future[Taken], tuple[Task, int]]:
-    """``running`` with as many more as there is room for.
+) -> bool:
+    """Starts as many as there is room for; whether any runs then.
 
-    Of a broken executor, what is running fails, and no more is added.
+    Of a broken executor, what runs fails, and no more is started.
     """
     while len(running) < width:
-        following = again.popleft() if again else next(rest, None)
-        if following is None:
+        task = again.popleft() if again else next(rest, None)
+        if task is None:
             break
         try:
-            running[executor.submit(take, following[0])] = following
+            running[executor.submit(take, task)] = task
         except BrokenExecutor:
-            again.appendleft(following)
+            again.appendleft(task)
             break
-    return running
+    return bool(running)
 
 
 # --- Processes ---------------------------------------------------------------------
 
 
-def _processes(executor: str) -> int:
-    name, colon, number = executor.partition(":")
-    if name != "processes" or (colon and not re.fullmatch("[1-9][0-9]{0,3}", number)):
-        raise ValueError(
-            f"{quoted(executor)} is none of processes, processes:N and dask://HOST:PORT"
-        )
-    return int(number or 1)
+class _Processes(ProcessPoolExecutor):
+    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        # What starts them; they inherit the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*arguments, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_processes(tasks: Iterable[Task], width: int) -> Iterator[Taken]:
+@contextmanager
+def _own_processes(width: int) -> Iterator[Place]:
     # Not by fork: our threads would not be in the child.
     context = multiprocessing.get_context("spawn")
-    return spread(
-        tasks,
-        lambda: ProcessPoolExecutor(
-            width, mp_context=context, initializer=_leave_ctrl_c
-        ),
-        width,
-    )
 
+    def make() -> Executor:
+        return _Processes(width, context)
 
-def _leave_ctrl_c() -> None:
-    """To the process that started us, and ends us."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield Place(lambda tasks: spread(tasks, make, width), width, here=True)
+    finally:
+        # They may be in the middle of a long run.
+        for process in multiprocessing.active_children():
+            process.terminate()
 
 
 # --- Dask --------------------------------------------------------------------------
 
 
 @contextmanager
-def _dask_client(address: str) -> Iterator[Any]:
+def _dask_cluster(address: str) -> Iterator[Place]:
     try:
         distributed = import_module("distributed")
     except ImportError:
         raise ExecutorError(
             "a Dask cluster needs a package: pip install 'migcomp[dask]'"
         ) from None
+    # It warns of workers that died, which is what it is there to cope with.
+    logging.getLogger("distributed.client").setLevel(logging.ERROR)
     try:
         client = distributed.Client(
             f"tcp://{address}", timeout=_PATIENCE_SECONDS, set_as_default=False
@@ -177,16 +183,19 @@ def _dask_client(address: str) -> Iterator[Any]:
             f"no Dask scheduler answers at {address}: {error}"
         ) from error
     with client:
-        yield client
+        width = sum(client.nthreads().values())
+        if not width:
+            raise ExecutorError(f"the Dask cluster at {address} has no workers")
+        yield Place(lambda tasks: _by_dask(client, tasks, width), width, here=False)
 
 
 def _by_dask(client: Any, tasks: Iterable[Task], width: int) -> Iterator[Taken]:
-    """Dask itself starts again what a dead worker had in hand."""
-    killed = import_module("distributed").KilledWorker
-    # pure: equal calls would be one.  Twice the width, so that none waits for us.
+    """Dask itself starts again what a dead worker had in hand, three times."""
+    distributed = import_module("distributed")
     try:
-        yield from spread(tasks, lambda: client.get_executor(pure=False), width * 2)
-    except killed as error:
+        # pure: equal calls would be one.  Twice the width, so that none waits for us.
+        yield from spread(tasks, lambda: client.get_executor(pure=False), 2 * width)
+    except distributed.KilledWorker as error:
         raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
-    except CancelledError as error:
-        raise ExecutorError("the Dask cluster was lost") from error
+    except (CancelledError, distributed.comm.CommClosedError) as error:
+        raise ExecutorError("the connection to the Dask cluster was lost") from error

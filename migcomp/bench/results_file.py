@@ -95,7 +95,7 @@ class ResultsFile:
         Raises ResultsError.
         """
         for machine in self.sweep.machines:
-            if machine.id != here.id:
+            if machine != here:
                 raise ResultsError(
                     f"{self.path} holds samples of {_other(machine, here)}; go on "
                     "there, or give another -o"

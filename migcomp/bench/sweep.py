@@ -7,6 +7,8 @@ all of them, and each round starts elsewhere in their order.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,9 +21,8 @@ from migcomp.bench.sweep_results import (
     SweepSample,
     SweptImage,
 )
-from migcomp.bench.sweep_run import Task
+from migcomp.bench.sweep_run import Task, open_swept
 from migcomp.errors import ResultsError
-from migcomp.images.open import open_image
 
 #: Takes the samples, in whatever order they become ready.
 Runner = Callable[[Iterable[Task]], Iterator[tuple[SweepMachine, SweepSample]]]
@@ -46,7 +47,7 @@ class State:
 
 def swept_image(path: str, page_size: int) -> SweptImage:
     """Raises ImageError for what cannot be compressed again and again."""
-    with open_image(path, page_size=page_size) as image:
+    with open_swept(path, page_size) as image:
         size = sum(block.length for block in image.blocks)
         return SweptImage(path, image.format, size, image.page_size)
 
@@ -57,8 +58,10 @@ def run_sweep(
     *,
     width: int = 1,
     told: Callable[[State], None] = lambda state: None,
+    now: Callable[[], float] = time.monotonic,
 ) -> Sweep:
-    """Takes the samples that ``file`` lacks, ``width`` at a time.
+    """Takes the samples that ``file`` lacks, ``width`` at a time.  ``now`` is in
+    seconds.
 
     Raises ResultsError when an image is no longer what it was, and what the
     compression raises.
@@ -67,11 +70,12 @@ def run_sweep(
     plan = before.plan
     done = {(s.image, s.setting, s.round) for s in before.samples}
     wanted = [task for task in tasks(plan) if _key(task) not in done]
-    clock = _Clock(plan, before.samples, wanted)
+    clock = _Clock(plan, before.samples, wanted, width)
+    start = now()
     digests = {s.image: s.result.image_digest for s in before.samples}
     machines = {machine.id: machine for machine in before.machines}
     samples = list(before.samples)
-    told(clock.state(len(samples), width))
+    told(clock.state(len(samples)))
     for machine, sample in runner(wanted):
         digest = digests.setdefault(sample.image, sample.result.image_digest)
         if sample.result.image_digest != digest:
@@ -82,8 +86,8 @@ def run_sweep(
         file.add(machine, sample)
         machines[machine.id] = machine
         samples.append(sample)
-        clock.note(sample)
-        told(clock.state(len(samples), width))
+        clock.note(sample, now() - start)
+        told(clock.state(len(samples)))
     return Sweep(plan, tuple(machines.values()), tuple(samples))
 
 
@@ -103,32 +107,41 @@ def _key(task: Task) -> tuple[int, int, int]:
 
 
 class _Clock:
-    """What is left, by what each setting took when it was last run."""
+    """What is left: what each setting took when it was last run, times the pace.
+
+    The pace is what passes while a second of runs is measured: more for opening
+    images, less for runs at the same time.
+    """
 
     def __init__(
-        self, plan: SweepPlan, samples: Iterable[SweepSample], wanted: list[Task]
+        self,
+        plan: SweepPlan,
+        samples: Iterable[SweepSample],
+        wanted: Iterable[Task],
+        width: int,
     ) -> None:
         self._plan = plan
-        self._wanted = len(wanted)
-        self._left: dict[_Case, int] = {}
-        for task in wanted:
-            case = (task.image_number, task.setting_number)
-            self._left[case] = self._left.get(case, 0) + 1
+        self._left = Counter((t.image_number, t.setting_number) for t in wanted)
         self._seconds: dict[_Case, float] = {}
         self._round = WARM_UP
+        self._measured = 0.0
+        self._pace = 1 / width
         for sample in samples:
-            self._measured(sample)
+            self._keep(sample)
 
-    def note(self, sample: SweepSample) -> None:
+    def note(self, sample: SweepSample, passed: float) -> None:
+        """``passed`` seconds after the first began."""
         self._left[sample.image, sample.setting] -= 1
-        self._measured(sample)
+        self._measured += sample.result.wall_seconds
+        self._pace = passed / self._measured
+        self._keep(sample)
 
-    def _measured(self, sample: SweepSample) -> None:
+    def _keep(self, sample: SweepSample) -> None:
         self._seconds[sample.image, sample.setting] = sample.result.wall_seconds
         self._round = max(self._round, sample.round)
 
-    def state(self, done: int, width: int) -> State:
-        wanted = done + sum(self._left.values())
+    def state(self, done: int) -> State:
+        wanted = done + self._left.total()
         if not self._seconds:
             return State(done, wanted, self._round, None, True)
         images = self._plan.images
@@ -137,7 +150,6 @@ class _Clock:
         left, rough = 0.0, False
         for case, times in self._left.items():
             seconds = self._seconds.get(case)
-            if times and seconds is None:
-                rough = True
+            rough = rough or (seconds is None and times > 0)
             left += times * (seconds or per_byte * images[case[0]].bytes)
-        return State(done, wanted, self._round, left / width, rough)
+        return State(done, wanted, self._round, left * self._pace, rough)

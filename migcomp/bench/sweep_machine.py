@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from migcomp.results import CodecInfo
 _CPUS = Path("/sys/devices/system/cpu")
 
 
+@cache
 def sweep_machine() -> SweepMachine:
-    """The one that this process runs on."""
+    """The one that this process runs on, as it was when it was first asked."""
     here = machine()
     told = SweepMachine(
         id="",

@@ -265,15 +265,20 @@ def settings_of(
 def _levels(
     product: Product, grouping: str, levels: tuple[int, ...] | None
 ) -> tuple[int, ...]:
-    codec = open_codec(product.codec, grouping=grouping)
     if levels is None:
-        if product.levels is None:
-            return (codec.level,)
-        for level in product.levels:
+        own: tuple[int | None, ...] = product.levels or (None,)
+        return tuple(
+            open_codec(product.codec, level=level, grouping=grouping).level
+            for level in own
+        )
+    known: list[int] = []
+    problems: list[CodecUnavailable] = []
+    for level in levels:
+        try:
             open_codec(product.codec, level=level, grouping=grouping)
-        return product.levels
-    library = codec.library
-    known = tuple(n for n in levels if library.level_min <= n <= library.level_max)
+            known.append(level)
+        except CodecUnavailable as error:
+            problems.append(error)
     if not known:
-        open_codec(product.codec, level=levels[0], grouping=grouping)
-    return known
+        raise problems[0]
+    return tuple(known)

@@ -18,12 +18,18 @@ from migcomp.bench.sweep_results import (
     SweptImage,
 )
 from migcomp.choice import Choice
-from migcomp.images.open import open_image
+from migcomp.images.file import ImageFile, is_url, open_file
+from migcomp.images.image import Image
+from migcomp.images.open import image_in, open_image
+from migcomp.images.remote import local_copy
 from migcomp.measure import PageSizes, coarser
 from migcomp.pipeline import compress
 from migcomp.results import RunResult
 
 _REGIONS_MOST = 1024
+
+#: Copies of images behind URLs, one for all samples of this process.
+_copies: dict[str, ImageFile] = {}
 
 #: Images that this process has read: the others are run once uncounted first.
 _warm: set[str] = set()
@@ -51,7 +57,7 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     here = sweep_machine()
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     load = os.getloadavg()[0]
-    cached = cached_share(task.image.path)
+    cached = cached_share(_file_of(task.image.path))
     result = _compress(task, sizes)
     keep_map = task.round == WARM_UP and task.setting_number == 0
     return here, SweepSample(
@@ -72,6 +78,28 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     )
 
 
+def open_swept(path: str, page_size: int) -> Image:
+    """As open_image, which would copy what is behind a URL for each sample.
+
+    Raises ImageError.
+    """
+    if not is_url(path):
+        return open_image(path, page_size=page_size)
+    if path not in _copies:
+        _copies[path] = open_file(path)
+    file = local_copy(path, _copies[path].fd)
+    try:
+        return image_in(file, page_size=page_size)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _file_of(path: str) -> str:
+    """What is read for it: itself, or the copy of what is behind a URL."""
+    return f"/proc/self/fd/{_copies[path].fd}" if path in _copies else path
+
+
 def _compress(task: Task, sizes: PageSizes | None) -> RunResult:
     setting = task.setting
     choice = Choice(
@@ -81,5 +109,5 @@ def _compress(task: Task, sizes: PageSizes | None) -> RunResult:
         threads=setting.threads,
         dedup=setting.dedup,
     )
-    with open_image(task.image.path, page_size=task.image.page_size) as image:
+    with open_swept(task.image.path, task.image.page_size) as image:
         return compress(image, None, choice, sizes=sizes)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import stat
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ STANDARD_INPUT = "-"
 
 #: What formats are recognised by; no more than the smallest page.
 HEAD_SIZE = 4096
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 #: How lseek says that a file cannot tell where its holes are.
 _TELLS_NO_HOLES = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -132,7 +135,11 @@ class ImageFile:
 
 
 def open_file(path: str) -> ImageFile:
-    """``-`` is standard input.  Raises ImageError."""
+    """``-`` is standard input, and of a URL it is a copy.  Raises ImageError."""
+    if is_url(path):
+        from migcomp.images.remote import open_url
+
+        return open_url(path)
     fd = 0 if path == STANDARD_INPUT else _open(path)
     try:
         return ImageFile(path, fd)
@@ -140,6 +147,11 @@ def open_file(path: str) -> ImageFile:
         if path != STANDARD_INPUT:
             os.close(fd)
         raise
+
+
+def is_url(path: str) -> bool:
+    """Such as https://host/guest.raw, or a chain of fsspec's: zip://name::s3://a/b."""
+    return _URL.match(path) is not None
 
 
 def became_shorter(path: str) -> ImageError:

@@ -8,6 +8,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from migcomp.report.printable import printable
+
 #: A number, a name, a truth, or nothing that could be told.
 Value = str | int | float | bool | None
 
@@ -69,7 +71,7 @@ def to_markdown(table: FigureTable) -> str:
 
 def _cell(column: Column, value: Value) -> str:
     text = "" if value is None else column.shown(value)
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+    return printable(text).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def to_prometheus(table: FigureTable) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -149,7 +150,7 @@ def command(
       standard  more levels, all groupings, and 1, 2, 4... threads
       full      fast and slow levels too, and deduplication
     """
-    from migcomp.bench.executors import open_place
+    from migcomp.bench.executors import place_of
     from migcomp.bench.results_file import ResultsFile
     from migcomp.bench.sweep import run_sweep, swept_image
     from migcomp.bench.sweep_machine import sweep_machine
@@ -157,6 +158,10 @@ def command(
     from migcomp.bench.sweep_results import SweepPlan
     from migcomp.errors import ResultsError
 
+    try:
+        place = place_of(executor)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if STANDARD in images:
         raise click.UsageError("standard input can be read only once; name a file")
     if len(set(images)) < len(images):
@@ -177,22 +182,32 @@ def command(
         rounds,
     )
     progress = SweepProgress(form.quiet, form.color)
-    with writing(output), ResultsFile(output, plan) as file:
+    with place as workers, writing(output), ResultsFile(output, plan) as file:
+        if workers.here:
+            file.check_machine(sweep_machine())
         try:
-            with open_place(executor) as place, progress:
-                if place.here:
-                    file.check_machine(sweep_machine())
+            with progress:
                 sweep = run_sweep(
-                    file, place.runner, width=place.width, told=progress.update
+                    file, workers.runner, width=workers.width, told=progress.update
                 )
         except ResultsError:
             raise
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
         except BaseException:
-            tell(f"{output} {progress.how_far()}", quiet=False)
+            with suppress(ResultsError):
+                tell(_how_far(output), quiet=False)
             raise
     print_sweep(sweep, form)
+
+
+def _how_far(path: str) -> str:
+    """For one who stops before the end."""
+    from migcomp.bench.results_file import read_results
+
+    sweep = read_results(path)
+    return (
+        f"{path} has {len(sweep.samples):,} of {sweep.wanted:,} samples; the same "
+        "command goes on from there"
+    )
 
 
 _DEDUP = {"no": (False,), "yes": (True,), "both": (False, True)}

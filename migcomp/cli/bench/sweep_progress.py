@@ -14,13 +14,10 @@ if TYPE_CHECKING:
 
 
 class SweepProgress:
-    """A bar on a terminal; elsewhere a line for each round.
-
-    ``state`` is what was told last.
-    """
+    """A bar on a terminal; elsewhere a line for each round."""
 
     def __init__(self, quiet: bool, color: str) -> None:
-        self.state: State | None = None
+        self._round = -1
         self._quiet = quiet
         self._color = color
         self._bar: Any = None
@@ -37,22 +34,13 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def how_far(self) -> str:
-        """For one who stops before the end."""
-        if self.state is None:
-            return "has what it had before; the same command goes on"
-        return (
-            f"has {self.state.done:,} of {self.state.wanted:,} samples; the same "
-            "command goes on from there"
-        )
-
     def update(self, state: State) -> None:
-        before, self.state = self.state, state
+        begins, self._round = state.round != self._round, state.round
         if self._quiet or state.done == state.wanted:
             return
         if sys.stderr.isatty():
             self._draw(state)
-        elif before is None or before.round != state.round:
+        elif begins:
             number = f"round {state.round}" if state.round else "warm-up"
             click.echo(
                 f"migcomp: {number}, {state.done:,} of {state.wanted:,} samples"
