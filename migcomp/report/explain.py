@@ -197,10 +197,10 @@ def measured(found: Explanation) -> list[str]:
     sample, codec = found.sample, found.codec
     library = " ".join(filter(None, (codec.provider, codec.version)))
     size = format_size(sample.pages * found.page_size)
-    if sample.whole:
-        tried = (
-            f"Compression was tried on all {many(sample.packets, 'packet')} ({size})"
-        )
+    if not sample.packets:
+        tried = "There was nothing to try compression on"
+    elif sample.whole:
+        tried = f"Compression was tried on everything ({size})"
     else:
         tried = (
             f"Compression was tried on {format_count(sample.packets)} of "

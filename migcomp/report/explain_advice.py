@@ -14,6 +14,7 @@ _DENSE_BITS = 7.5  # of a byte, from which on nothing shrinks
 _DENSE_SHARE = 0.05
 _FREE_SHARE = 0.05
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
+_LITTLE = 4 << 20
 _GIB = 1 << 30
 
 
@@ -23,8 +24,7 @@ def advice(found: Explanation) -> tuple[str, ...]:
         return ("There is nothing to compress: no page has any content.",)
     return (
         _free(found),
-        *_packets(found),
-        *_link(found),
+        *_compression(found),
         *_previous(found),
         *_deduplication(found),
         *_dictionary(found),
@@ -45,6 +45,8 @@ def sent_bytes(found: Explanation) -> float:
 def _free(found: Explanation) -> str:
     free = found.total.zero + found.total.same_filled
     share = format_share(free, found.total.total)
+    if not free:
+        return "No page is zero or same-filled: nothing is free here."
     if free < _FREE_SHARE * found.total.total:
         return (
             f"Only {share} of the pages are zero or same-filled: little is free here."
@@ -55,13 +57,21 @@ def _free(found: Explanation) -> str:
     )
 
 
-def _packets(found: Explanation) -> Iterator[str]:
+def _compression(found: Explanation) -> Iterator[str]:
     pages, packets = found.technique("page"), found.technique("packet")
-    if not (pages and packets and packets.gain and pages.sent.value):
+    if not (pages and packets):
         return
+    if packets.sent.value > (1 - _WORTH) * packets.guest_bytes:
+        yield "Do not compress: the content hardly shrinks."
+        return
+    yield from _packets(found, pages, packets)
+    yield from _link(found, packets)
+
+
+def _packets(found: Explanation, pages: Technique, packets: Technique) -> Iterator[str]:
     cost = packets.cpu_seconds_per_gib / (pages.cpu_seconds_per_gib or 1)
     size = found.sample.packet_pages
-    if _surely(packets.gain, pages.sent.value):
+    if packets.gain and _surely(packets.gain, pages.sent.value):
         yield (
             f"Compress packets of {size} pages: {_less(packets.gain, pages)} than page "
             f"by page, for {100 * cost:.0f} % of its CPU time."
@@ -75,23 +85,18 @@ def _packets(found: Explanation) -> Iterator[str]:
         yield "Packets bring nothing here: compress page by page."
 
 
-def _link(found: Explanation) -> Iterator[str]:
+def _link(found: Explanation, packets: Technique) -> Iterator[str]:
     """Where the link takes as long for the pages as they are as the CPUs take to
     compress them."""
-    packets = found.technique("packet")
-    if not packets or not packets.cpu_seconds_per_gib:
-        return
-    if packets.sent.value > (1 - _WORTH) * packets.guest_bytes:
-        yield "Do not compress: the content hardly shrinks."
-        return
     cpus = found.machine.usable_cpus
     seconds = packets.cpu_seconds_per_gib * found.image_bytes / _GIB / cpus
-    bits = packets.guest_bytes * 8 / seconds
-    yield (
-        f"With {many(cpus, 'CPU')} to compress, that pays on links slower than about "
-        f"{_two_digits(bits / 1e6):,} Mbit/s; on faster ones the pages as they are "
-        "would be there sooner."
-    )
+    if seconds:
+        bits = packets.guest_bytes * 8 / seconds
+        yield (
+            f"With {many(cpus, 'CPU')} to compress, that pays on links slower than "
+            f"about {_two_digits(bits / 1e6):,} Mbit/s; on faster ones the pages as "
+            "they are would be there sooner."
+        )
 
 
 def _two_digits(number: float) -> int:
@@ -104,10 +109,13 @@ def _previous(found: Explanation) -> Iterator[str]:
     if not previous or not delta:
         return
     pages = previous.same + previous.changed + previous.new
-    yield (
-        f"{format_share(previous.same, pages)} of the pages with content are as they "
-        "were; who has the earlier image needs only the others."
-    )
+    if not previous.same:
+        yield "No page with content is as it was."
+    else:
+        yield (
+            f"{format_share(previous.same, pages)} of the pages with content are as "
+            "they were; who has the earlier image needs only the others."
+        )
     if delta.gain and _surely(delta.gain, delta.sent.value):
         packed = delta.sent.value + delta.gain.value
         yield (
@@ -157,6 +165,9 @@ def _dense(found: Explanation) -> Iterator[str]:
 
 
 def _doubts(found: Explanation) -> Iterator[str]:
+    size = found.sample.pages * found.page_size
+    if size < _LITTLE:
+        yield f"Only {format_size(size)} could be compressed: CPU times are rough."
     cpus = found.machine.usable_cpus
     if found.machine.load_average > _IDLE_LOAD * cpus:
         yield (
