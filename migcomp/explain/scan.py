@@ -6,7 +6,7 @@ from __future__ import annotations
 import array
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from migcomp import _core
@@ -109,29 +109,39 @@ class _Scanner:
 
     def _take(self, request: _core.PageRequest) -> None:
         result = self._scan
-        first, classes, details = request.first_page, request.classes, request.details
+        first, classes = request.first_page, request.classes
+        zero, same, duplicate, content, _ = request.counts
         packet, *_ = next(result.cutter.pieces(first, request.pages))
         seen = result.classes.setdefault(packet, bytearray(packet.pages))
         at = first - packet.first_page
         seen[at : at + len(classes)] = classes
-        detail = 0
-        for number, kind in enumerate(classes):
-            if kind == DUPLICATE:
-                equal = int.from_bytes(details[detail : detail + _DETAIL], "little")
-                result.distances[(first + number - equal).bit_length() - 1] += 1
-            detail += _DETAIL * (kind in (SAME, DUPLICATE))
-        entropies = array.array("H", request.entropies())
-        steps = (
-            min(entropy * ENTROPY_STEPS // 1000, 8 * ENTROPY_STEPS - 1)
-            for entropy, kind in zip(entropies, classes, strict=True)
-            if kind == CONTENT
-        )
-        result.entropies.update(steps)
-        zero, same, duplicate, content, _ = request.counts
-        tally = Tally(zero, same, duplicate, content, sum(entropies) / 1000)
+        if duplicate:
+            result.distances.update(_distances(first, classes, request.details))
+        entropy = 0.0
+        if content:
+            entropies = array.array("H", request.entropies())
+            entropy = sum(entropies) / 1000
+            result.entropies.update(_steps(entropies, classes))
+        tally = Tally(zero, same, duplicate, content, entropy)
         self._tallies.add(first, tally)
-        result.entropy_of[packet] = (
-            result.entropy_of.get(packet, 0.0) + tally.entropy_sum
-        )
-        ideal = round(tally.entropy_sum * self._image.page_size / 8)
+        before = result.entropy_of.get(packet, 0.0)
+        result.entropy_of[packet] = before + entropy
+        ideal = round(entropy * self._image.page_size / 8)
         self._map.add(first, request.counts, ideal)
+
+
+def _distances(first_page: int, classes: bytes, details: bytes) -> Iterator[int]:
+    """Of the duplicates, as powers of two."""
+    at = 0
+    for number, kind in enumerate(classes):
+        if kind == DUPLICATE:
+            equal = int.from_bytes(details[at : at + _DETAIL], "little")
+            yield (first_page + number - equal).bit_length() - 1
+        at += _DETAIL * (kind in (SAME, DUPLICATE))
+
+
+def _steps(entropies: array.array[int], classes: bytes) -> Iterator[int]:
+    """Of the content pages; those of 8 bits belong to the last step."""
+    for entropy, kind in zip(entropies, classes, strict=True):
+        if kind == CONTENT:
+            yield min(entropy * ENTROPY_STEPS // 1000, 8 * ENTROPY_STEPS - 1)
