@@ -30,7 +30,8 @@ from migcomp.errors import ExecutorError
 from migcomp.units import quoted
 
 _IN_VAIN_MOST = 3
-_PATIENCE_SECONDS = 5
+_PATIENCE_SECONDS = 5  # until a scheduler answers
+_SILENCE_SECONDS = 10
 
 Taken = tuple[SweepMachine, SweepSample]
 
@@ -65,9 +66,15 @@ def place_of(executor: str) -> AbstractContextManager[Place]:
 
 
 def spread(
-    tasks: Iterable[Task], make: Callable[[], Executor], width: int
+    tasks: Iterable[Task],
+    make: Callable[[], Executor],
+    width: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Taken]:
     """Has ``make``'s executors take the samples, ``width`` at a time.
+
+    ``check`` is called when nothing was finished for a while, and raises if nothing
+    ever will be.
 
     An executor that breaks, because a worker died, is replaced by another, and what
     it had in hand is started again.  Raises ExecutorError when three in a row broke
@@ -82,7 +89,10 @@ def spread(
         while True:
             in_vain += 1
             while _fill(executor, running, again, rest, width):
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                finished, _ = wait(running, _SILENCE_SECONDS, FIRST_COMPLETED)
+                if not finished:
+                    check()
+                for future in finished:
                     task = running.pop(future)
                     try:
                         taken = future.result()
@@ -150,6 +160,8 @@ def _own_processes(width: int) -> Iterator[Place]:
     # Not by fork: our threads would not be in the child.
     context = multiprocessing.get_context("spawn")
 
+    others = set(multiprocessing.active_children())
+
     def make() -> Executor:
         return _Processes(width, context)
 
@@ -157,7 +169,7 @@ def _own_processes(width: int) -> Iterator[Place]:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)
     finally:
         # They may be in the middle of a long run.
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
@@ -172,8 +184,10 @@ def _dask_cluster(address: str) -> Iterator[Place]:
         raise ExecutorError(
             "a Dask cluster needs a package: pip install 'migcomp[dask]'"
         ) from None
-    # It warns of workers that died, which is what it is there to cope with.
-    logging.getLogger("distributed.client").setLevel(logging.ERROR)
+    # What it would print: workers that died, which is what it is there to cope with,
+    # and how it fails, which we tell in a sentence.
+    for logger in ("distributed", "distributed.client"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(
             f"tcp://{address}", timeout=_PATIENCE_SECONDS, set_as_default=False
@@ -192,9 +206,17 @@ def _dask_cluster(address: str) -> Iterator[Place]:
 def _by_dask(client: Any, tasks: Iterable[Task], width: int) -> Iterator[Taken]:
     """Dask itself starts again what a dead worker had in hand, three times."""
     distributed = import_module("distributed")
+
+    def check() -> None:
+        # It would wait for others to come.
+        if not client.nthreads():
+            raise ExecutorError("all workers of the Dask cluster are gone")
+
     try:
         # pure: equal calls would be one.  Twice the width, so that none waits for us.
-        yield from spread(tasks, lambda: client.get_executor(pure=False), 2 * width)
+        yield from spread(
+            tasks, lambda: client.get_executor(pure=False), 2 * width, check
+        )
     except distributed.KilledWorker as error:
         raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
     except (CancelledError, distributed.comm.CommClosedError) as error:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How much of a file the page cache holds, by mincore(2)."""
+"""How much of a file the page cache holds, by mincore(2), and getting it there."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
+from pathlib import Path
 
 _PIECE = 1 << 30
+_READ = 1 << 20
 
 
 def cached_share(path: str) -> float | None:
@@ -34,6 +37,17 @@ def cached_share(path: str) -> float | None:
         return None
     finally:
         os.close(fd)
+
+
+def read_through(path: str) -> None:
+    """So that all of it is in the page cache, as far as there is room.
+
+    What cannot be read is left to whoever needs it.
+    """
+    buffer = bytearray(_READ)
+    with contextlib.suppress(OSError), Path(path).open("rb", 0) as file:
+        while file.readinto(buffer):
+            pass
 
 
 def _count(fd: int, offset: int, length: int) -> tuple[int, int]:

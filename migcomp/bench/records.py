@@ -15,6 +15,9 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 _Data = TypeVar("_Data")
 
+#: No size, count or time of ours is as large.
+_NUMBER_MOST = 1 << 64
+
 
 def to_record(value: object) -> Any:
     """``value`` in types that ``json.dumps`` takes."""
@@ -53,11 +56,14 @@ def _read(kind: Any, content: object, where: str) -> Any:
     if isinstance(kind, types.UnionType):
         (some,) = (k for k in get_args(kind) if k is not types.NoneType)
         return None if content is None else _read(some, content, where)
-    if kind is float and isinstance(content, int) and not isinstance(content, bool):
-        return float(content)
-    if not isinstance(content, kind) or (kind is int and isinstance(content, bool)):
+    known = (int, float) if kind is float else kind
+    if not isinstance(content, known) or (
+        kind is not bool and isinstance(content, bool)
+    ):
         raise ValueError(f"{where} is no {kind.__name__}")
-    return content
+    if isinstance(content, int | float) and not abs(content) < _NUMBER_MOST:
+        raise ValueError(f"{where} is too large")
+    return float(content) if kind is float else content
 
 
 def _read_object(kind: type, content: object, where: str) -> object:

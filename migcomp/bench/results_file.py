@@ -180,6 +180,7 @@ def _read(path: str, lines: Iterator[tuple[int, bytes]]) -> Sweep:
     plan: SweepPlan | None = None
     machines: dict[str, SweepMachine] = {}
     samples: list[SweepSample] = []
+    seen: set[tuple[int, int, int]] = set()
     for number, line in lines:
         try:
             content = json.loads(line, parse_constant=_no_number)
@@ -193,6 +194,10 @@ def _read(path: str, lines: Iterator[tuple[int, bytes]]) -> Sweep:
             elif kind == "sample":
                 sample = from_record(SweepSample, content)
                 _check(sample, plan, machines)
+                key = (sample.image, sample.setting, sample.round)
+                if key in seen:
+                    raise ValueError("it repeats a sample")
+                seen.add(key)
                 samples.append(sample)
         except (ValueError, RecursionError) as error:
             if plan is None:
@@ -206,7 +211,11 @@ def _read(path: str, lines: Iterator[tuple[int, bytes]]) -> Sweep:
 def _plan(path: str, content: object) -> SweepPlan:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema == SCHEMA:
-        return from_record(SweepPlan, content)
+        plan = from_record(SweepPlan, content)
+        for setting in plan.settings:
+            if not setting.name.isprintable():
+                raise ValueError("a name holds what cannot be printed")
+        return plan
     if isinstance(schema, str) and schema.startswith("migcomp.sweep/"):
         raise ResultsError(
             f"{path} has the schema {schema[:40]!r}; this version of migcomp reads "
@@ -225,6 +234,9 @@ def _check(
     ):
         if not 0 <= number < count:
             raise ValueError(f"the plan has no {what} {number}")
+    result = sample.result
+    if not (result.wall_seconds > 0 and result.image_bytes > 0 < result.stream_bytes):
+        raise ValueError("it measured nothing")
     if sample.machine not in machines:
         raise ValueError(f"no machine {sample.machine!r} came before")
 

@@ -217,7 +217,7 @@ def narrowed(products: tuple[Product, ...], lists: Lists) -> tuple[Product, ...]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Expansion:
     """``left_out``: why some of a set cannot be had here."""
 
     settings: tuple[Setting, ...]
@@ -226,7 +226,7 @@ class Settings:
 
 def settings_of(
     products: Iterable[Product], levels: tuple[int, ...] | None, *, needed: bool
-) -> Settings:
+) -> Expansion:
     """All settings of the products, each once.
 
     ``levels``, where given, take the place of the products' own; of them, each codec
@@ -259,7 +259,7 @@ def settings_of(
                     )
     if not found:
         raise CodecUnavailable("; ".join(left_out))
-    return Settings(tuple(found), tuple(left_out))
+    return Expansion(tuple(found), tuple(left_out))
 
 
 def _levels(

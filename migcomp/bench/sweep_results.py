@@ -85,7 +85,7 @@ class SweepSample:
     ``image`` and ``setting`` are numbers in the plan, ``round`` counts from 1, and
     WARM_UP is the round before.  ``started`` is a time in UTC, ``load`` the machine's
     load average before; ``cached_share`` how much of the image file was in the page
-    cache before, 0 to 1, None where nobody can tell.
+    cache when the run began, 0 to 1, None where nobody can tell.
 
     ``page_sizes``: pages that compressed to at most 1/64 of a page, to at most 2/64,
     and so on; in the warm-up of grouping ``page`` only, where each page is a block.

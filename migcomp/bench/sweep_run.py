@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from migcomp.bench.page_cache import cached_share
+from migcomp.bench.page_cache import cached_share, read_through
 from migcomp.bench.sweep_machine import sweep_machine
 from migcomp.bench.sweep_results import (
     PAGE_SIZE_STEPS,
@@ -57,7 +57,7 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     here = sweep_machine()
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     load = os.getloadavg()[0]
-    cached = cached_share(_file_of(task.image.path))
+    cached = _cached(_file_of(task.image.path), read=task.round != WARM_UP)
     result = _compress(task, sizes)
     keep_map = task.round == WARM_UP and task.setting_number == 0
     return here, SweepSample(
@@ -93,6 +93,15 @@ def open_swept(path: str, page_size: int) -> Image:
     except BaseException:
         file.close()
         raise
+
+
+def _cached(path: str, *, read: bool) -> float | None:
+    """How much of the file is in the page cache; with ``read``, all if it fits."""
+    share = cached_share(path)
+    if share is None or share == 1 or not read:
+        return share
+    read_through(path)
+    return cached_share(path)
 
 
 def _file_of(path: str) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from migcomp.bench.compare import Comparison, Pair
 from migcomp.report.parts import many, print_indented, print_text, short_name
+from migcomp.report.printable import printable
 from migcomp.units import format_rate
 
 #: With as many columns there is room for how the answer came about.
@@ -33,7 +34,7 @@ def render(comparison: Comparison, console: Console) -> None:
         "more than the MAD)",
     )
     for sentence in notes(comparison):
-        print_text(console, f"Note: {sentence}", style="yellow")
+        print_text(console, f"Note: {printable(sentence)}", style="yellow")
 
 
 def notes(comparison: Comparison) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from migcomp.bench.records import hyphened
 from migcomp.bench.sweep_results import WARM_UP, Sweep, SweepSample
 from migcomp.errors import OutputError
 from migcomp.report.classes import counts_by_name
+from migcomp.report.printable import printable
 from migcomp.report.tables import Column, FigureTable, Value, to_csv
 from migcomp.stream.sink import write_all
 
@@ -31,7 +32,7 @@ def _row(
     result = sample.result
     image = sweep.plan.images[sample.image]
     return {
-        "image": image.path,
+        "image": printable(image.path),  # it may be no text at all
         "image-format": image.format,
         "image-digest": f"{result.image_digest:016x}",
         **asdict(sweep.plan.settings[sample.setting]),

@@ -53,7 +53,7 @@ def render(sweep: Sweep, console: Console) -> None:
     for machine in sweep.machines:
         print_text(console, _where(machine))
     for sentence in advice(sweep):
-        print_text(console, f"Note: {sentence}", style="yellow")
+        print_text(console, f"Note: {printable(sentence)}", style="yellow")
 
 
 def _what(sweep: Sweep, figures: ImageFigures) -> str:

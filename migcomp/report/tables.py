@@ -100,7 +100,9 @@ def to_prometheus(table: FigureTable) -> str:
 def _label(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _escaped(str(value)).replace('"', '\\"')
+    # Names of files that are no text have surrogates.
+    text = str(value).encode(errors="backslashreplace").decode()
+    return _escaped(text).replace('"', '\\"')
 
 
 def _escaped(text: str) -> str:

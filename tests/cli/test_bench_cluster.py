@@ -75,7 +75,7 @@ def test_a_worker_that_is_killed_loses_no_finished_sample(
     with import_module("distributed").Client(address) as client:
         client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
     results = tmp_path / "results"
-    arguments = ("--executor", f"dask://{address}", "--rounds", "60", *LITTLE, "-q")
+    arguments = ("--executor", f"dask://{address}", "--rounds", "100", *LITTLE, "-q")
     base = ("bench", "sweep", str(image), "-o", str(results))
 
     def pids() -> set[int]:
@@ -93,10 +93,38 @@ def test_a_worker_that_is_killed_loses_no_finished_sample(
     found = read_results(str(results))
     assert found.samples[: len(before)] == before
     keys = [(s.setting, s.round) for s in found.samples]
-    assert len(set(keys)) == len(keys) == found.wanted == 4 * 61
+    assert len(set(keys)) == len(keys) == found.wanted == 4 * 101
     assert pids() == {worker.pid for worker in workers}
     # The one that was killed took none of the last.
     assert {s.pid for s in found.samples[-5:]} == {workers[1].pid}
+
+
+@pytest.mark.long
+def test_what_is_lost_in_mid_run_ends_it(
+    scheduler: tuple[str, Start], image: Path, tmp_path: Path
+) -> None:
+    address, start = scheduler
+    worker = start()
+    with import_module("distributed").Client(address) as client:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+    results = tmp_path / "results"
+    base = ("bench", "sweep", str(image), "-o", str(results), *LITTLE)
+    with subprocess.Popen(
+        [*COMMAND, *base, "--rounds", "900", "--executor", f"dask://{address}"],
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as sweep:
+        wait_for(
+            lambda: results.exists() and len(read_results(str(results)).samples) > 4
+        )
+        worker.kill()
+        _, told = sweep.communicate(timeout=PATIENCE_SECONDS)
+    assert sweep.returncode == 12
+    lines = told.decode().splitlines()
+    assert lines[-1] == "migcomp: all workers of the Dask cluster are gone"
+    count = len(read_results(str(results)).samples)
+    assert lines[-2].startswith(f"migcomp: {results} has {count} of 3,604 samples; ")
+    assert all(line.startswith("migcomp: ") for line in lines)
 
 
 def test_clusters_that_cannot_be_had(

@@ -6,17 +6,25 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from migcomp.bench.compare import compare
 from migcomp.bench.records import from_record, to_record
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
 from migcomp.errors import ResultsError
+from migcomp.report.sweep_figures import sweep_table
+from migcomp.report.sweep_json import compare_to_json, sweep_to_json
+from migcomp.report.sweep_terminal import render
+from migcomp.report.tables import to_prometheus
 from tests.conftest import REPOSITORY
 from tests.sweeps import MACHINE, make_sweep, setting
 
@@ -133,7 +141,7 @@ def changed(record: object, key: str, value: object) -> bytes:
     content = json.loads(json.dumps(record))
     inner, keys = content, key.split(".")
     for part in keys[:-1]:
-        inner = inner[part]
+        inner = inner[int(part) if part.isdecimal() else part]
     if value is ...:
         del inner[keys[-1]]
     else:
@@ -158,6 +166,10 @@ def changed(record: object, key: str, value: object) -> bytes:
         ("result.pages", None, "result.pages is no object"),
         ("result.wall-seconds", float("nan"), "NaN is no number"),
         ("page-sizes", [1, "2"], r"page-sizes\[1\] is no int"),
+        ("load", 10**400, "load is too large"),
+        ("result.stream-bytes", 1 << 64, "result.stream-bytes is too large"),
+        ("result.wall-seconds", 0, "it measured nothing"),
+        ("result.stream-bytes", 0, "it measured nothing"),
     ],
 )
 def test_damage_is_told_with_its_line(
@@ -171,6 +183,50 @@ def test_damage_is_told_with_its_line(
     )  # fmt: skip
     with pytest.raises(ResultsError, match=f"results is damaged in line 3: {words}"):
         read_results(str(path))
+
+
+def leaves(content: object, key: str = "") -> Iterator[str]:
+    """``a.b`` for each value that is no object."""
+    if isinstance(content, dict):
+        for name, inner in content.items():
+            yield from leaves(inner, f"{key}.{name}".lstrip("."))
+    else:
+        yield key
+
+
+@pytest.mark.parametrize("value", [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J"])
+@pytest.mark.parametrize("record", [1, 2])
+def test_hostile_values_are_refused_or_shown(
+    tmp_path: Path, record: int, value: object
+) -> None:
+    sample = json.loads(changed(OTHERS[1], "round", 1))
+    records = (PLAN, OTHERS[0], sample)
+    path = tmp_path / "results"
+    for key in leaves(records[record]):
+        if key in ("kind", "round"):
+            continue
+        lines = [json.dumps(r).encode() for r in records]
+        lines[record] = changed(records[record], key, value)
+        path.write_bytes(b"\n".join([*lines, b""]))
+        try:
+            sweep = read_results(str(path))
+        except ResultsError:
+            continue
+        text = StringIO()
+        render(sweep, Console(file=text, width=80))
+        assert "\x1b" not in text.getvalue(), key
+        json.dumps(sweep_to_json(sweep), allow_nan=False)
+        to_prometheus(sweep_table(sweep))
+        if sweep.series:
+            json.dumps(compare_to_json(compare(sweep, sweep, ("a", "b"))))
+
+
+def test_a_sample_comes_once(results: Path) -> None:
+    results.write_bytes(
+        results.read_bytes() + results.read_bytes().splitlines(True)[-1]
+    )
+    with pytest.raises(ResultsError, match="in line 15: it repeats a sample"):
+        read_results(str(results))
 
 
 def test_what_nobody_knows_is_passed_over(tmp_path: Path) -> None:
@@ -192,6 +248,7 @@ def test_what_nobody_knows_is_passed_over(tmp_path: Path) -> None:
         b"[" * 100_000 + b"\n",
         changed(PLAN, "rounds", "5") + b"\n",
         changed(PLAN, "schema", None) + b"\n",
+        changed(PLAN, "settings.0.codec", "\x1b[2J") + b"\n",
         bytes(1 << 20),
     ],
 )
@@ -250,6 +307,9 @@ def test_every_key_is_documented() -> None:
 # --- Plain data ----------------------------------------------------------------------
 
 
+MOST = 10**19
+
+
 @dataclass(frozen=True)
 class Inner:
     some_name: int
@@ -265,8 +325,10 @@ class Outer:
 @given(
     st.builds(
         Outer,
-        st.lists(st.builds(Inner, st.integers(), st.none() | st.text())).map(tuple),
-        st.floats(allow_nan=False),
+        st.lists(st.builds(Inner, st.integers(-MOST, MOST), st.none() | st.text())).map(
+            tuple
+        ),
+        st.floats(-MOST, MOST),
     )
 )
 def test_data_comes_back(data: Outer) -> None:

@@ -25,7 +25,7 @@ from migcomp.cli.options import (
 from migcomp.cli.summary import tell
 
 if TYPE_CHECKING:
-    from migcomp.bench.sweep_plan import Lists, Settings
+    from migcomp.bench.sweep_plan import Expansion, Lists
 
 
 def _codecs() -> Sequence[str]:
@@ -215,7 +215,7 @@ _DEDUP = {"no": (False,), "yes": (True,), "both": (False, True)}
 
 def _settings(
     set_name: str, plan_file: str | None, lists: Lists
-) -> tuple[Settings, int | None]:
+) -> tuple[Expansion, int | None]:
     """The settings, and the rounds that a file tells."""
     from migcomp.bench.sweep_plan import named_set, narrowed, read_plan, settings_of
 
