@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -22,12 +23,14 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import Progress, steps
 from migcomp.cli.summary import print_json
 from migcomp.results import Block
 
 if TYPE_CHECKING:
     from migcomp.explain.results import Explanation
+
+_INTERVAL_SECONDS = 0.1
 
 
 @click.command(short_help="Tell where the memory goes and what would help.")
@@ -101,7 +104,8 @@ def command(
     from migcomp.explain.explain import explain
     from migcomp.images.open import open_image
 
-    check_input(image)
+    for path in filter(None, (image, previous)):
+        check_input(path)
     if STANDARD in (png, html):
         raise click.UsageError("the report goes to standard output; name a file")
     if image == previous == STANDARD:
@@ -127,21 +131,31 @@ def command(
         earlier = previous and stack.enter_context(
             open_image(previous, page_size=source.page_size, pad=True)
         )
-        pages = source.pages and source.pages * (2 if earlier else 1)
-        with progress(
-            "looking", pages, source.page_size, quiet=quiet, color=color
-        ) as watch:
+        with steps("looking at pages", quiet=quiet, color=color) as watch:
             found = explain(
                 source,
                 earlier or None,
                 sample_bytes=sample,
                 seed=seed,
                 threads=threads,
-                progress=watch and (lambda done, _: watch(done, done)),
+                progress=watch and _now_and_then(watch),
             )
         for draw in draws:
             draw(found)
     _show(found, as_json, quiet, color)
+
+
+def _now_and_then(watch: Progress) -> Progress:
+    """To draw after each packet would take longer than to look at it."""
+    shown = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        if time.monotonic() > shown + _INTERVAL_SECONDS:
+            watch(done, total)
+            shown = time.monotonic()
+
+    return tell
 
 
 def _output(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import command, image_bytes, program, sentence
+from tests.cli.test_terminal import on_terminal
 from tests.conftest import folder_names
 
 PAGE = 4096
@@ -44,6 +45,13 @@ def test_ascii_only(image: Path) -> None:
     assert told.stdout.isascii()
     assert "\\x" not in told.text
     assert "\\u" not in told.text
+
+
+def test_progress_on_a_terminal(image: Path) -> None:
+    assert "looking at pages" in on_terminal("explain", image)
+    assert "looking at pages" not in on_terminal("explain", image, "-q")
+    plain = on_terminal("explain", image, NO_COLOR="1", columns=200)
+    assert "zstd in packets" in plain
 
 
 def test_json(image: Path) -> None:

@@ -34,6 +34,12 @@ _LABEL_MOST = 24  # letters
 _LETTER_INCHES = 0.075
 _KEY_INCHES = 0.4  # what a legend has beside a label
 
+#: Of a chart that has a row for each of many.
+ROW_INCHES = 0.24
+ROWS_MOST = 60
+#: That can be told apart in one chart.
+LINES_MOST = 6
+
 Draw = Callable[["Axes", bool], None]
 
 
@@ -190,6 +196,12 @@ def legend_above(axes: Axes) -> None:
         columnspacing=1.2,
         handlelength=1.2,
     )
+
+
+def rows_axis(axes: Axes, names: Sequence[str]) -> None:
+    """A row for each name, from top to bottom."""
+    axes.set_yticks(range(len(names)), list(map(label, names)))
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def png(title: str, draws: Sequence[tuple[str, Draw]], *, columns: int = 2) -> bytes:
