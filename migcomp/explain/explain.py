@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
+from migcomp.explain.layout import Cutter
 from migcomp.explain.previous import Earlier
 from migcomp.explain.results import ENTROPY_STEPS, Explanation
 from migcomp.explain.scan import scan
@@ -47,6 +48,8 @@ def explain(
         if not pages:
             raise ImageError(f"{image.path} holds no memory")
         all_pages = pages if before is None else 2 * pages
+        # First, because it may find that the two cannot be compared.
+        earlier = None if before is None else Earlier(source, before, Cutter(source))
 
         def watch(done: int) -> None:
             if progress is not None:
@@ -65,11 +68,8 @@ def explain(
         techniques.compress()
         dictionary = techniques.train()
         difference = None
-        if before is not None:
-            earlier = Earlier(source, before, found.cutter)
-            difference = techniques.delta(
-                earlier, before.path, lambda done: watch(pages + done)
-            )
+        if earlier is not None:
+            difference = techniques.delta(earlier, lambda done: watch(pages + done))
         return Explanation(
             image=image.path,
             format=image.format,

@@ -46,6 +46,7 @@ class Earlier:
                 f"{previous.path} has pages of {previous.page_size} bytes, and "
                 f"{image.path} of {image.page_size}: they cannot be compared"
             )
+        self.path = previous.path
         self._image = image
         self._previous = previous
         self._common = list(_common(image, previous, cutter))

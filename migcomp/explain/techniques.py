@@ -226,9 +226,7 @@ class Techniques:
         )
         return Dictionary(trained.size, len(pages), trained.training_seconds)
 
-    def delta(
-        self, earlier: Earlier, path: str, progress: Callable[[int], None]
-    ) -> Previous:
+    def delta(self, earlier: Earlier, progress: Callable[[int], None]) -> Previous:
         """Pages that are as they were, and what changed in the others.
 
         ``progress`` is told the pages that were compared.
@@ -269,7 +267,7 @@ class Techniques:
             once_seconds=seconds * total / seen if seen else 0.0,
         )
         new = self._scan.total.content + self._scan.total.duplicate - same - total
-        return Previous(path, same, total, new)
+        return Previous(earlier.path, same, total, new)
 
 
 def _drawn(strata: Iterable[Stratum]) -> list[Packet]:

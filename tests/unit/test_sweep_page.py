@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,17 @@ def test_what_does_not_shrink(measured: Sweep) -> None:
     case = three(measured, rates=False)
     assert "None shrinks the memory" in answer(case)
     assert all(row.best is None for row in link_rows(case))
+
+
+def test_nothing_but_zero_pages(tmp_path: Path) -> None:
+    image = tmp_path / "zeros.raw"
+    image.write_bytes(bytes(1 << 20))
+    sweep = read_results(str(measure(tmp_path / PATH, [image], SETTINGS[:3], 1)))
+    case = only_case(sweep)
+    assert answer(case) == "All pages are zero: there is nothing to compress."
+    assert all(row.best is None for row in link_rows(case))
+    assert "key-front" not in [chart.key for chart in charts(case, "key")]
+    assert b"nothing to compress" in to_html({PATH: sweep})
 
 
 def test_names_of_links() -> None:

@@ -145,6 +145,8 @@ def _possible(result: RunResult) -> bool:
 
 def answer(case: Case) -> str:
     """Which settings are worth having, and what to take where."""
+    if not any(each.result.nonzero_bytes for each in case.figures):
+        return "All pages are zero: there is nothing to compress."
     worth = len(case.front)
     count = len(case.figures)
     text = (

@@ -49,7 +49,10 @@ def charts(case: Case, key: str) -> list[Chart]:
 # --- Rate against speed -------------------------------------------------------------
 
 
-def _front(case: Case, key: str) -> Chart:
+def _front(case: Case, key: str) -> Chart | None:
+    if not any(point.speed for point in case.points):
+        return None  # all pages are zero
+
     def draw(axes: Axes, narrow: bool) -> None:
         speeds = [point.speed / 1e6 for point in case.points]
         rates = [point.rate for point in case.points]
@@ -191,8 +194,10 @@ def _front_first(case: Case, families: Iterable[Family]) -> list[Family]:
 # --- Times --------------------------------------------------------------------------
 
 
-def _request_times(case: Case, key: str) -> Chart:
+def _request_times(case: Case, key: str) -> Chart | None:
     shown = case.widest[:ROWS_MOST]
+    if not any(each.request_seconds("most") for each in shown):
+        return None
 
     def draw(axes: Axes, narrow: bool) -> None:
         for (field, name), color, marker in zip(
