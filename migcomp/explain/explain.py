@@ -65,8 +65,7 @@ def explain(
             threads=threads,
         )
         techniques.look()
-        techniques.compress()
-        dictionary = techniques.train()
+        dictionary = techniques.train(techniques.compress())
         difference = None
         if earlier is not None:
             difference = techniques.delta(earlier, lambda done: watch(pages + done))

@@ -159,12 +159,13 @@ class Techniques:
             "same-filled", same, Estimate(same * _REFERENCE), self._look_seconds(SAME)
         )
 
-    def compress(self) -> None:
-        """Deduplication, and what compression makes of the rest."""
+    def compress(self) -> Trial:
+        """Deduplication, and what compression makes of the rest; page by page that
+        is the result."""
         library = self._codec.library
         contents = self._pages(_drawn(self._strata), CONTENT)
         everything = self._pages(_drawn(self._strata), CONTENT, DUPLICATE)
-        by_page = self._page_trial = self._attempt(contents, library, "page")
+        by_page = self._attempt(contents, library, "page")
         packets = self._attempt(contents, library, "packet")
         before = self._attempt(everything, library, "packet")
         duplicate = self._scan.total.duplicate
@@ -179,6 +180,7 @@ class Techniques:
         )
         self._add_trial("page", self._strata, self._contents, by_page)
         self._add_trial("packet", self._strata, self._contents, packets, beside=by_page)
+        return by_page
 
     def _look_seconds(self, *classes: int) -> float:
         """For telling the class of all these pages, and hashing those that are
@@ -193,9 +195,9 @@ class Techniques:
         trial = self._attempt(pages, self._codec.library, "page", stage=CLASSIFY)
         return trial.cpu_seconds * sum(counts.values()) / seen
 
-    def train(self) -> Dictionary | None:
-        """Some packets train a dictionary, which is tried on the others; None when
-        they are too few for that."""
+    def train(self, by_page: Trial) -> Dictionary | None:
+        """Some packets train a dictionary, which is tried on the others, and beside
+        ``by_page``; None when they are too few for that."""
         image = self._image
         drawn = _drawn(self._strata)
         room = dictionary.TRAINING_BYTES // image.page_size
@@ -220,7 +222,7 @@ class Techniques:
             strata,
             self._contents,
             self._attempt(others, trained.library, "page"),
-            beside=self._page_trial,
+            beside=by_page,
             once_bytes=trained.size,
             once_seconds=trained.training_seconds,
         )
