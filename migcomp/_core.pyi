@@ -238,6 +238,11 @@ class PageRequest(_Request):
     ) -> None:
         """``previous``: as the compressor had it.  Data has unchanged pages, too."""
 
+    def entropies(self) -> bytes:
+        """Of the bytes of each page that is classified as normal: thousandths of a
+        bit to a byte, two bytes each in the machine's order; 0 for other pages.
+        Raises PageError."""
+
     def write_pages(self, fd: int, offset: int, /) -> None:
         """Writes all pages but zero pages, as they came if it compresses.  Raises
         OSError."""

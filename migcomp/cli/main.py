@@ -15,6 +15,8 @@ _COMMANDS = (
     "restore",
     "verify",
     "inspect",
+    "explain",
+    "report",
     "convert",
     "capture",
     "codecs",
