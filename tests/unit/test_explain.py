@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.errors import ImageError, PageError
 from migcomp.explain.explain import explain
 from migcomp.explain.layout import Cutter, Packet
 from migcomp.explain.results import Explanation
 from migcomp.explain.sample import Stratum, draw, estimate, without
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import make_page, make_pages, memory_file, piped
 from tests.core_tools import PAGE, a_map, a_queue, noise, text
