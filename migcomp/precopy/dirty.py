@@ -23,3 +23,12 @@ class DirtySource(Protocol):
         The numbers of the pages written, ascending, each once; also those whose
         content is what it was.
         """
+
+
+class IdleGuest:
+    """Writes nothing."""
+
+    description = "an idle guest"
+
+    def run(self, _memory: GuestMemory, _seconds: float) -> Sequence[int]:
+        return ()
