@@ -111,6 +111,24 @@ def decompressor(
     place in the image, by the queue's threads; what that raises is an OSError.
     """
 
+def transfer(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+) -> Handler:
+    """Compresses PageRequests as a sender and decompresses them as a receiver would.
+
+    A request's buffer is the pages that arrived, ``elapsed_ns`` the CPU time of
+    compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
+    size of its block, which may exceed the page's.  Zero pages have 0, as have all
+    but the first of the pages that share a block.  Of ``load``'s stages there is
+    only 0.
+    """
+
 def python_handler(
     handler: Callable[[ObjectRequest], object],
     request_init: Callable[[ObjectRequest], object] | None = None,

@@ -8,27 +8,57 @@ from collections.abc import Sequence
 from migcomp.precopy.clock import MS
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.results import Round
+from migcomp.precopy.throttle import AutoConverge, DirtyLimit, throttle_for
 
 #: Rounds in a row that bring nothing.
 _HOPELESS = 30
 
 
 class Convergence:
-    """``guest_share``: of the time that passes, what the guest may run."""
+    """Throttles the guest as the parameters say, and knows when it is hopeless."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, page_size: int) -> None:
         self._parameters = parameters
+        self._page_size = page_size
+        self._throttle = throttle_for(parameters, page_size)
         self._least: int | None = None
+        self._share = 1.0
         self._useless = 0
-        self.guest_share = 1.0
-        self.throttle_percentage = 0
 
-    def sync(self, period: tuple[int, int] | None, page_size: int, dirty: int) -> None:
+    @property
+    def guest_share(self) -> float:
+        """Of the time that passes, what the guest may run."""
+        return self._throttle.guest_share
+
+    @property
+    def throttle_percentage(self) -> int | None:
+        """QMP's cpu-throttle-percentage; None unless the guest is throttled so."""
+        throttle = self._throttle
+        if isinstance(throttle, AutoConverge) and throttle.percentage:
+            return throttle.percentage
+        return None
+
+    @property
+    def dirty_limit(self) -> DirtyLimit | None:
+        return self._throttle if isinstance(self._throttle, DirtyLimit) else None
+
+    def ran(self, seconds: float, pages: Sequence[int]) -> None:
+        """``seconds`` have passed, in which the guest wrote to ``pages``."""
+        self._throttle.ran(seconds, pages)
+
+    def sync(self, period: tuple[int, int] | None, dirty: int) -> None:
         """At each sync; ``period`` is Rates', ``dirty`` pages are so now."""
-        if self._least is None or dirty < self._least:
-            self._least, self._useless = dirty, 0
+        if period is not None:
+            fresh, transferred = period
+            self._throttle.sync(fresh * self._page_size, transferred)
+        better = self._least is None or dirty < self._least
+        if better or self.guest_share < self._share:
+            self._useless = 0
         else:
             self._useless += 1
+        if better:
+            self._least = dirty
+        self._share = self.guest_share
 
     def reason(self, now: int, rounds: Sequence[Round]) -> str:
         """Why the migration is to be cancelled; empty: it is not."""

@@ -62,6 +62,7 @@ class Migration:
         guest: DirtySource,
         engine: Engine,
         clock: Clock,
+        window: Window,
         parameters: Parameters,
         watch: Watch = unwatched,
     ) -> None:
@@ -73,9 +74,9 @@ class Migration:
         self._parameters = parameters
         self._watch = watch
         self._bitmap = DirtyBitmap(source.pages)
-        self._window = Window(parameters)
+        self._window = window
         self._rates = Rates(source.page_size)
-        self._convergence = Convergence(parameters)
+        self._convergence = Convergence(parameters, source.page_size)
         self._sent = Sent()
         self._seen = bytearray(source.pages)
         self._handled = 0
@@ -91,7 +92,7 @@ class Migration:
         self._set_up()
         reason = ""
         while True:
-            if self._left() and self._iterate():
+            if self._window.left and self._iterate():
                 break
             self._limit_rate()
             reason = self._convergence.reason(self._clock.now, self._rounds)
@@ -116,27 +117,35 @@ class Migration:
 
     def _iterate(self) -> bool:
         """Sends a section; True if it is time to stop the guest instead."""
-        size, threshold = self._source.page_size, self._window.threshold
-        if self._bitmap.pending * size < threshold:
-            self._sync()
-        if not self._bitmap.pending or self._bitmap.pending * size < threshold:
+        if self._little_is_left():
             return True
         self._put(framing.PART_HEADER)
         start = self._clock.now
-        while self._left() and self._clock.now - start <= _SECTION:
+        while self._window.left and self._clock.now - start <= _SECTION:
             if not self._send_some(self._most(), last=False):
                 break
         self._note(self._engine.end_section())
         self._put(framing.END_OF_SECTION + framing.FOOTER)
         return False
 
+    def _little_is_left(self) -> bool:
+        """After a sync where it seems so, which may show that it is not."""
+        if self._guest.switch_over is not None:
+            if self._bitmap.pending:
+                return False
+            self._sync()
+            return bool(self._guest.switch_over)
+        size, threshold = self._source.page_size, self._window.threshold
+        if self._bitmap.pending * size < threshold:
+            self._sync()
+        return not self._bitmap.pending or self._bitmap.pending * size < threshold
+
     def _limit_rate(self) -> None:
         """Sleeps until the window is over where its bytes are used up."""
-        if not self._left():
+        if not self._window.left:
             self._clock.wait_until(self._window.end)
         self._window.update(
             self._clock.now,
-            self._sent.counted_bytes,
             self._pages_sent(),
             self._rates.dirty_pages_rate,
             self._dirty_at_sync,
@@ -155,13 +164,10 @@ class Migration:
 
     # --- Parts ------------------------------------------------------------------
 
-    def _left(self) -> int:
-        return self._window.left(self._sent.counted_bytes)
-
     def _most(self) -> int:
         """Pages that can neither exceed the window's bytes nor take long."""
         unit = self._engine.unit
-        most = self._left() // self._engine.page_bytes
+        most = self._window.left // self._engine.page_bytes
         if self._page_ns:
             most = min(most, int(_STEP / self._page_ns))
         else:
@@ -204,17 +210,23 @@ class Migration:
         passed = self._clock.now - self._guest_time
         if passed:
             self._guest_time = self._clock.now
-            own = passed / 1e9 * self._convergence.guest_share
-            self._bitmap.note_writes(self._guest.run(self._source, own))
+            seconds = passed / 1e9
+            pages = self._guest.run(
+                self._source, seconds * self._convergence.guest_share
+            )
+            self._convergence.ran(seconds, pages)
+            self._bitmap.note_writes(pages)
 
     def _sync(self, *, last: bool = False) -> None:
         self._run_guest()
+        if self._syncs:
+            self._bitmap.note_writes(self._guest.next_round(self._source))
         fresh = self._bitmap.sync()
         self._syncs += 1
         now, size = self._clock.now, self._source.page_size
         self._dirty_at_sync = self._bitmap.pending * size
         self._rates.sync(now, fresh, self._handled, self._sent)
-        self._convergence.sync(self._rates.period, size, self._bitmap.pending)
+        self._convergence.sync(self._rates.period, self._bitmap.pending)
         self._end_round()
         self._rounds.append(
             Round(
@@ -238,6 +250,7 @@ class Migration:
         self._note(Sent(main_bytes=size, wire_bytes=size))
 
     def _note(self, sent: Sent) -> None:
+        self._window.spend(sent.counted_bytes)
         self._sent.add(sent)
         self._rounds[-1].sent.add(sent)
 
@@ -270,6 +283,7 @@ class Migration:
             self._sent,
             self._window,
             self._rates,
+            self._convergence,
             total_ns=self._clock.now,
             downtime_ns=downtime,
             downtime_bytes=downtime_bytes,

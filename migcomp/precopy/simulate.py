@@ -16,6 +16,7 @@ from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.migration import Migration, Watch, unwatched
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.results import SimulationResult
+from migcomp.precopy.window import Window
 
 
 def simulate(
@@ -36,12 +37,12 @@ def simulate(
     SimulationFault.
     """
     began = time.perf_counter()
-    clock = Clock(link)
-    engine = open_engine(choice, parameters, clock, costs, source)
+    clock, window = Clock(link), Window(parameters)
+    engine = open_engine(choice, parameters, clock, window, costs, source)
     try:
         with GuestMemory(source.path, source.blocks, source.page_size) as destination:
             migration = Migration(
-                source, destination, guest, engine, clock, parameters, watch
+                source, destination, guest, engine, clock, window, parameters, watch
             )
             outcome = migration.run()
     finally:

@@ -24,30 +24,33 @@ class Window:
         self._parameters = parameters
         limit = parameters.max_bandwidth
         self._budget = limit // (1000 * MS // WINDOW) if limit else _UNLIMITED
-        self._start = self._bytes = self._pages = 0
+        self._start = self._pages = 0
+        self._used = 0
         self.threshold = 0
         self.mbps = 0.0
         self.pages_per_second = 0
         self.expected_downtime = parameters.downtime_limit
 
-    def left(self, counted_bytes: int) -> int:
-        """Bytes of the limit that are left of the window, 0 at least."""
-        return max(self._budget - (counted_bytes - self._bytes), 0)
+    def spend(self, counted_bytes: int) -> None:
+        self._used += counted_bytes
 
-    def ahead(self, now: int, counted_bytes: int) -> bool:
-        """More of the limit has been used than of the window's time."""
+    @property
+    def left(self) -> int:
+        """Bytes of the limit that are left of the window, 0 at least."""
+        return max(self._budget - self._used, 0)
+
+    def ahead(self, now: int, more: int) -> bool:
+        """With ``more`` bytes, a greater part of the limit is used than has passed
+        of the window's time."""
         if self._budget == _UNLIMITED:
             return False
-        used = counted_bytes - self._bytes
-        return used * WINDOW >= self._budget * (now - self._start)
+        return (self._used + more) * WINDOW > self._budget * (now - self._start)
 
     @property
     def end(self) -> int:
         return self._start + WINDOW
 
-    def update(
-        self, now: int, counted_bytes: int, pages: int, dirty_rate: int, dirty: int
-    ) -> None:
+    def update(self, now: int, pages: int, dirty_rate: int, dirty: int) -> None:
         """Where the window is over, takes its measure and begins the next.
 
         ``pages``: sent so far; ``dirty_rate``: QMP's dirty-pages-rate; ``dirty``:
@@ -55,7 +58,7 @@ class Window:
         """
         if now < self.end:
             return
-        moved, spent = counted_bytes - self._bytes, now - self._start
+        moved, spent = self._used, now - self._start
         per_ms = moved * MS / spent
         if self._parameters.avail_switchover_bandwidth:
             per_ms = self._parameters.avail_switchover_bandwidth / 1000
@@ -64,4 +67,4 @@ class Window:
         self.pages_per_second = int((pages - self._pages) * 1e9 / spent)
         if dirty_rate and moved > _MOVED_ENOUGH:
             self.expected_downtime = int(dirty / per_ms)
-        self._start, self._bytes, self._pages = now, counted_bytes, pages
+        self._start, self._used, self._pages = now, 0, pages

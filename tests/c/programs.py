@@ -33,6 +33,7 @@ PAGE_SOURCES = (
     "page_write.c",
     "pages.c",
     "record.c",
+    "transfer.c",
     "xbzrle.c",
     "xbzrle_cache.c",
     "xbzrle_compare.c",
