@@ -68,6 +68,7 @@ _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
         _bounded(0, 2_000_000),
         "Milliseconds that the guest may be stopped for.",
     ),
+    ("compress-threads", _bounded(1, 255), "Threads of --engine compress."),
     (
         "compress-wait-thread",
         click.Choice(["on", "off", "adaptive"]),

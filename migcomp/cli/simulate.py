@@ -20,7 +20,6 @@ from migcomp.cli.options import (
     json_option,
     quiet_option,
 )
-from migcomp.cli.progress import progress
 from migcomp.cli.summary import print_json
 
 
@@ -28,6 +27,12 @@ def _engines() -> Sequence[str]:
     from migcomp.precopy.engines.choice import ENGINES
 
     return ENGINES
+
+
+def _codecs() -> Sequence[str]:
+    from migcomp.codecs import CODECS
+
+    return CODECS
 
 
 @click.command(short_help="Simulate a live migration.")
@@ -53,6 +58,25 @@ def _engines() -> Sequence[str]:
     default="none",
     show_default=True,
     help="What sends the pages.",
+)
+@click.option(
+    "-c",
+    "--codec",
+    "--multifd-compression",
+    type=Name("codec", _codecs),
+    help="Of the engine; see migcomp codecs.  [default: zlib with compress, none with "
+    "multifd]",
+)
+@click.option(
+    "-l",
+    "--level",
+    "--compress-level",
+    "--multifd-zlib-level",
+    "--multifd-zstd-level",
+    "level",
+    type=int,
+    metavar="N",
+    help="Compression level.  [default: 1]",
 )
 @migration_options
 @click.option(
@@ -82,6 +106,8 @@ def command(
     bandwidth: float,
     latency: float,
     engine: str,
+    codec: str | None,
+    level: int | None,
     costs_file: str | None,
     save_costs: str | None,
     page_size: int,
@@ -111,16 +137,13 @@ def command(
         source = GuestMemory.copy_of(image)
     with (
         source,
-        progress(
-            "migrating", source.pages, source.page_size, quiet=quiet, color=color
-        ) as watch,
     ):
         size = source.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
         result = simulate(
             source,
             IdleGuest(),
-            EngineChoice(engine),
+            EngineChoice(engine, codec, level),
             Link(bandwidth, latency / 1000),
             parameters,
             costs,

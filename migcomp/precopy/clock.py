@@ -78,13 +78,13 @@ class Threads:
             self._running[0][0] > self._clock.now
         )
 
-    def hand_over(self, cpu_ns: int, size: int) -> None:
-        """A job that costs ``cpu_ns`` and gives ``size`` bytes for the link; waits
-        for a thread where all are busy."""
+    def hand_over(self, cpu_ns: int, size: int, delay_ns: int = 0) -> None:
+        """A job that costs ``cpu_ns``, from ``delay_ns`` after a thread is told, and
+        gives ``size`` bytes for the link; waits for a thread where all are busy."""
         if len(self._running) == self._room:
             self._collect()
         clock = self._clock
-        done = max(clock.now, heapq.heappop(self._free_at)) + cpu_ns
+        done = max(clock.now, heapq.heappop(self._free_at)) + delay_ns + cpu_ns
         heapq.heappush(self._free_at, done)
         heapq.heappush(self._running, (done, size))
         clock.cpu_ns += cpu_ns

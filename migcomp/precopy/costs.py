@@ -8,11 +8,15 @@ A file of costs is a JSON object, times nanoseconds of one thread for a page::
       "page-size": 4096,
       "zero-ns": 90,
       "send-ns": 700,
+      "submit-ns": 3000,
+      "handover-ns": 48000,
       "codecs": {"zstd": {"1": {"packet": {"compressed": 2900, "normal": 2900}}}}
     }
 
-``zero-ns`` finds a page to be zero, ``send-ns`` gives a page to the kernel; under
-codec, level and grouping stand pages that shrink and such that do not (``normal``).
+``zero-ns`` finds a page to be zero, ``send-ns`` gives a page to the kernel.  Where a
+page is handed to a thread under a mutex, ``submit-ns`` is what that takes of the one
+thread's time, and ``handover-ns`` passes until the other has it.  Under codec, level
+and grouping stand pages that shrink and such that do not (``normal``).
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from migcomp._core import BenchJob
 from migcomp.errors import ImageError
 from migcomp.measure import machine
 from migcomp.precopy.results import MEASURED
@@ -33,6 +38,8 @@ SCHEMA = "migcomp.costs/1"
 _KINDS = ("compressed", "normal")
 _MOST_NS = 10**9
 _TRIED_BYTES = 16 << 20
+_TRIED_REQUESTS = 500
+_REQUEST_NS = 50_000  # about what a page takes zlib
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Costs:
     page_size: int
     zero_ns: int
     send_ns: int
+    submit_ns: int
+    handover_ns: int
     source: str
     stored: dict[tuple[Work, str], int] | None = None
     _measured: dict[tuple[Work, str], _Tally] = field(default_factory=dict)
@@ -115,13 +124,17 @@ class Costs:
             "page-size": self.page_size,
             "zero-ns": self.zero_ns,
             "send-ns": self.send_ns,
+            "submit-ns": self.submit_ns,
+            "handover-ns": self.handover_ns,
             "codecs": codecs,
         }
 
 
 def measured_costs(page_size: int) -> Costs:
     """Measures at once what no engine's own work is, which takes 0.1 s."""
-    return Costs(page_size, _zero_ns(page_size), _send_ns(page_size), MEASURED)
+    return Costs(
+        page_size, _zero_ns(page_size), _send_ns(page_size), *_handover_ns(), MEASURED
+    )
 
 
 def load_costs(path: str, page_size: int) -> Costs:
@@ -157,7 +170,10 @@ def _from_json(data: Any, path: str, page_size: int) -> Costs:
                 for kind in _KINDS:
                     work = Work(codec, int(level), grouping)
                     stored[work, kind] = _ns(kinds, kind)
-    return Costs(page_size, _ns(data, "zero-ns"), _ns(data, "send-ns"), path, stored)
+    zero, send, submit, handover = (
+        _ns(data, f"{name}-ns") for name in ("zero", "send", "submit", "handover")
+    )
+    return Costs(page_size, zero, send, submit, handover, path, stored)
 
 
 def _ns(data: Any, name: str) -> int:
@@ -194,3 +210,12 @@ def _send_ns(page_size: int) -> int:
         here.shutdown(socket.SHUT_WR)
         reader.join()
     return spent * page_size // _TRIED_BYTES
+
+
+def _handover_ns() -> tuple[int, int]:
+    """By the benchmark's queue with a mutex and a condition for each thread."""
+    job = BenchJob(requests=_TRIED_REQUESTS, cost_ns=_REQUEST_NS)
+    result = job.round("thread-locks", 1, 1, 0)
+    submit = result["submitter_cpu_ns"] // _TRIED_REQUESTS
+    passed = result["wall_ns"] // _TRIED_REQUESTS
+    return submit, max(passed - _REQUEST_NS, 0)

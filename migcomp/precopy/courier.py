@@ -4,6 +4,7 @@ threads of a workqueue."""
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -117,9 +118,12 @@ class Courier:
         if destination is not None:
             with memoryview(request) as arrived:
                 _put(destination, pages, arrived, all_zero=zero == len(pages))
+        sizes = array("I", request.details)
+        if sys.byteorder == "big":
+            sizes.byteswap()
         carried = Carried(
             pages,
-            array("I", request.details),
+            sizes,
             zero,
             normal,
             compressed,
@@ -168,5 +172,5 @@ def _put(
         at += number * size
         # Memory that nobody wrote to yet is zero, and takes no room as long as
         # that is so.
-        if not (all_zero and memory.read(first, number) == part):
+        if not (all_zero and memory.read(first, number) == bytes(number * size)):
             memory.write(first, part)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ _AMPLE = 3
 
 def _available_memory() -> int:
     """Bytes, as the kernel estimates them; 0 where it does not."""
-    with suppress(OSError), open("/proc/meminfo", encoding="ascii") as file:
+    with suppress(OSError), Path("/proc/meminfo").open(encoding="ascii") as file:
         for line in file:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
@@ -50,8 +51,6 @@ class GuestMemory:
         self.pages = size // page_size
         if size * _AMPLE <= _available_memory():
             self.buffer = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with suppress(OSError):  # a kernel without them: it is only slower
-                self.buffer.madvise(mmap.MADV_HUGEPAGE)
             return
         with tempfile.TemporaryFile(buffering=0) as file:
             try:

@@ -113,7 +113,7 @@ class Migration:
     def _set_up(self) -> None:
         self._sync()
         self._put(framing.FILE_HEADER + framing.start_section(self._source.blocks))
-        self._note(self._engine.end_section())
+        self._end_everything()
 
     def _iterate(self) -> bool:
         """Sends a section; True if it is time to stop the guest instead."""
@@ -157,7 +157,7 @@ class Migration:
         self._put(framing.PART_HEADER)
         while self._bitmap.pending:
             self._send_some(self._source.pages, last=True)
-        self._note(self._engine.end_round())
+        self._end_everything()
         self._put(framing.END_OF_SECTION + framing.FOOTER + 1)
         self._clock.arrive()
         self._check()
@@ -194,6 +194,10 @@ class Migration:
         if end:
             self._note(self._engine.end_round())
         return bool(pages)
+
+    def _end_everything(self) -> None:
+        self._note(self._engine.end_round())
+        self._note(self._engine.end_section())
 
     def _unchanged(self, pages: Sequence[int]) -> int:
         """Those that were sent before, and need not have been sent again."""
@@ -278,6 +282,7 @@ class Migration:
         self._end_round()
         statistics = summarize(
             status,
+            self._engine.name,
             self._source,
             self._parameters,
             self._sent,

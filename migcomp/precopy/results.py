@@ -36,7 +36,7 @@ class Round:
     sent: Sent = field(default_factory=Sent)
     unchanged_pages: int = 0
     cpu_ns: int = 0
-    throttle_percentage: int = 0
+    throttle_percentage: int | None = None
     engines: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -62,8 +62,8 @@ def summarize(
         downtime=None if downtime_ns is None else round(downtime_ns / MS),
         expected_downtime=None if done else window.expected_downtime,
         cpu_throttle_percentage=convergence.throttle_percentage,
-        dirty_limit_throttle_time_per_round=limit and limit.sleep_us,
-        dirty_limit_ring_full_time=limit and limit.ring_full_us,
+        dirty_limit_throttle_time_per_round=limit.sleep_us if limit else None,
+        dirty_limit_ring_full_time=limit.ring_full_us if limit else None,
     )
     if done and total_ms:
         statistics.ram.mbps = sent.counted_bytes * 8 / total_ms / 1000

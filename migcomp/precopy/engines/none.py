@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from migcomp.codecs import open_codec
 from migcomp.precopy import framing
 from migcomp.precopy.clock import Clock
 from migcomp.precopy.costs import Costs
+from migcomp.precopy.courier import Courier, cut
 from migcomp.precopy.engine import Sent
 from migcomp.precopy.memory import GuestMemory
+
+_TOGETHER = 128
 
 
 class PlainEngine:
@@ -23,7 +27,7 @@ class PlainEngine:
         self._clock = clock
         self._costs = costs
         self._names = framing.BlockNames(memory.blocks, memory.page_size)
-        self._zeros = bytes(memory.page_size)
+        self._courier = Courier(open_codec("none"), "page", memory.page_size, _TOGETHER)
         self.page_bytes = framing.RECORD_HEADER + memory.page_size
 
     def send(
@@ -34,13 +38,9 @@ class PlainEngine:
         sync_count: int,
         last: bool,
     ) -> Sent:
-        zeros = self._zeros
-        duplicate = 0
-        for page in pages:
-            data = source.read(page)
-            duplicate += data == zeros
-            if destination.read(page) != data:
-                destination.write(page, data)
+        groups = ((group, 0) for group in cut(pages, _TOGETHER))
+        carried = self._courier.carry(source, destination, groups)
+        duplicate = sum(group.zero for group in carried)
         normal = len(pages) - duplicate
         size = (
             self._names.bytes_for(pages)
@@ -60,4 +60,4 @@ class PlainEngine:
         return Sent()
 
     def close(self) -> None:
-        pass
+        self._courier.close()
