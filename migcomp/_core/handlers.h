@@ -51,6 +51,7 @@ typedef struct PageJob {
     bool copy_input;   /* the codec must not touch mapped memory itself */
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
     bool dedup;        /* decompress: there may be deduplicated pages */
+    bool deltas;       /* requests may have previous versions */
     bool salvage;      /* decompress: a record that is no good is lost, and
                         * not the end of all */
     int output_fd;     /* decompress: where the pages that are the record's own
@@ -97,6 +98,8 @@ typedef struct PageRequest {
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
     const PageMap *map;     /* compress: to fetch the input from, by the worker */
+    const PageMap *previous; /* what the receiver has of these pages, or NULL;
+                              * input is not mapped then */
     bool has_holes;         /* compress: holes is filled in */
     uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */

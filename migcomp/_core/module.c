@@ -125,6 +125,7 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, STORED_BLOCK) ||
                    PyModule_AddIntMacro(module, STORED_PART) ||
                    PyModule_AddIntMacro(module, PAGE_BLOCK_MAX) ||
+                   PyModule_AddIntMacro(module, PAGE_UNCHANGED) ||
                    PyModule_AddIntMacro(module, XBZRLE_ZERO) ||
                    PyModule_AddIntMacro(module, XBZRLE_UNCHANGED) ||
                    PyModule_AddIntMacro(module, XBZRLE_DELTA) ||

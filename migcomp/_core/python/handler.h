@@ -147,6 +147,13 @@ static HandlerObject *handler_object(ModuleState *state, HandlerKind kind)
     return self;
 }
 
+/* What a block holds at most. */
+static size_t delta_bytes(const PageJob *job)
+{
+    return (size_t)job->page_size *
+           (job->grouping == GROUPING_PAGE ? 1 : job->pages_max);
+}
+
 static int check_job(const PageJob *job)
 {
     size_t bytes = (size_t)job->page_size * job->pages_max;
@@ -164,6 +171,15 @@ static int check_job(const PageJob *job)
                (job->grouping == GROUPING_STREAM && !job->channels)) {
         PyErr_Format(PyExc_ValueError, "channels must be 1 to %u",
                      CHANNELS_MAX);
+    } else if (job->deltas && job->grouping == GROUPING_STREAM) {
+        PyErr_SetString(PyExc_ValueError,
+                        "deltas need grouping page or packet");
+    } else if (job->deltas && delta_bytes(job) > job->library->ops->delta_max) {
+        PyErr_Format(PyExc_ValueError,
+                     "deltas of %s are of %zu KiB at most: take smaller "
+                     "packets, or grouping page",
+                     job->library->ops->name,
+                     job->library->ops->delta_max >> 10);
     } else if (job->grouping == GROUPING_STREAM &&
                !job->library->ops->streaming) {
         PyErr_Format(PyExc_ValueError,
@@ -175,27 +191,46 @@ static int check_job(const PageJob *job)
     return -1;
 }
 
+/* -1 with an exception. */
+static int bind_deltas(const ModuleState *state, LibraryObject *library)
+{
+    CodecError error = {""};
+    int failed;
+
+    Py_BEGIN_CRITICAL_SECTION(library);
+    failed = codec_library_bind_deltas(library->library, &error);
+    Py_END_CRITICAL_SECTION();
+    if (failed) {
+        PyObject *reason = text_of(error.text);
+
+        PyErr_SetObject(state->codec_unavailable, reason);
+        Py_XDECREF(reason);
+    }
+    return failed;
+}
+
 static PyObject *page_handler(PyObject *module, PyObject *args,
                               PyObject *keywords, HandlerKind kind)
 {
     static char *names[] = {"library",   "level",     "grouping",
                             "page_size", "pages_max", "channels",
                             "fill_zeros", "output_fd", "source",
-                            "dedup",     "salvage",   NULL};
+                            "dedup",     "salvage",   "deltas",
+                            NULL};
     ModuleState *state = PyModule_GetState(module);
     PyObject *library, *source = NULL;
     int level = 0, grouping = 0, fill_zeros = 0, output_fd = -1;
-    int dedup = 0, salvage = 0;
+    int dedup = 0, salvage = 0, deltas = 0;
     uint32_t page_size = 0, pages_max = 0, channels = 0;
     const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piOpp", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piOppp", names,
                                      state->library_type, &library, &level,
                                      &grouping, to_uint32, &page_size,
                                      to_uint32, &pages_max, to_uint32,
                                      &channels, &fill_zeros, &output_fd,
-                                     &source, &dedup, &salvage)) {
+                                     &source, &dedup, &salvage, &deltas)) {
         return NULL;
     }
     if (source == Py_None) {
@@ -215,6 +250,9 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         return PyErr_Format(PyExc_ValueError, "level must be %d to %d",
                             codec->level_min, codec->level_max);
     }
+    if (deltas && bind_deltas(state, (LibraryObject *)library)) {
+        return NULL;
+    }
     self = handler_object(state, kind);
     if (!self) {
         return NULL;
@@ -232,6 +270,7 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         .fill_zeros = fill_zeros,
         .dedup = dedup,
         .salvage = salvage,
+        .deltas = deltas,
         .output_fd = output_fd,
         .source = source ? &self->source->map : NULL,
     };
