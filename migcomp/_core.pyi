@@ -17,6 +17,11 @@ STORED_RAW: Final[int]
 STORED_BLOCK: Final[int]
 STORED_PART: Final[int]
 PAGE_BLOCK_MAX: Final[int]
+XBZRLE_ZERO: Final[int]
+XBZRLE_UNCHANGED: Final[int]
+XBZRLE_DELTA: Final[int]
+XBZRLE_OVERFLOW: Final[int]
+XBZRLE_MISS: Final[int]
 
 @final
 class Library:
@@ -301,6 +306,77 @@ class QemuRam:
         self,
     ) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
         """Pages and bytes of zero, normal, compressed and XBZRLE records."""
+
+@type_check_only
+class XbzrleCounters(TypedDict):
+    pages: int
+    bytes: int
+    cache_miss: int
+    overflow: int
+
+@final
+class XbzrleCache:
+    """QEMU's cache of the pages sent before, of ``cache_bytes``, a power of two;
+    see xbzrle_cache.h for its rules, of 7.2 and 8.2.
+
+    It takes the memory of the pages that it holds, and 24 bytes for each that it
+    could.  One thread at a time: ValueError for another.  Raises ValueError,
+    MemoryError."""
+
+    def __new__(cls, cache_bytes: int, page_size: int) -> Self: ...
+    def save(
+        self,
+        memory: Buffer,
+        pages: Buffer,
+        dirty_sync_count: int,
+        last_stage: bool,
+        /,
+    ) -> tuple[bytes, bytes, bytes, int]:
+        """Sends pages, in this order, without the GIL: (classes, sizes, payload,
+        CPU time in ns).
+
+        Page i lies at i * page_size in ``memory``, which may be a mapped file
+        that shrinks; ``pages`` are numbers, 8 bytes each in the machine's byte
+        order.  Classes are a byte for each page: XBZRLE_ZERO; XBZRLE_UNCHANGED,
+        which is not sent at all; XBZRLE_DELTA; XBZRLE_OVERFLOW, sent as it is
+        because the delta did not fit; XBZRLE_MISS, sent as it is because the
+        cache did not have it.  Sizes are 4 bytes each, in the machine's byte
+        order, of what is in the payload, one after the other: the delta, the
+        page, or nothing.  CPU time is the calling thread's.
+
+        Raises ValueError for a page that is not in the memory, PageError when it
+        became shorter, MemoryError; the cache has taken in the pages before."""
+
+    @property
+    def counters(self) -> XbzrleCounters:
+        """QMP's xbzrle-cache, of all pages so far.  ``pages`` are hits, ``bytes``
+        3 and the delta's for each delta and the page's for each overflow; QEMU
+        adds 1 and the length of the RAM block's name to a delta that changes the
+        block."""
+
+    @property
+    def cached_pages(self) -> int: ...
+
+def xbzrle_load(
+    memory: Buffer,
+    page_size: int,
+    pages: Buffer,
+    classes: Buffer,
+    sizes: Buffer,
+    payload: Buffer,
+    /,
+) -> int:
+    """Brings the destination's ``memory`` up to date with what XbzrleCache.save
+    sent, without the GIL; CPU time in ns.
+
+    Raises PageError for what is malformed, that page being spoilt, and
+    ValueError; the pages before are up to date."""
+
+def xbzrle_encode(old: Buffer, new: Buffer, room: int, /) -> bytes | None:
+    """The delta between two versions of a page as QEMU encodes it, empty for equal
+    ones; None if it does not fit in ``room``, which is the page size in QEMU.
+
+    A run of more than 16,383 bytes does not fit.  Raises ValueError."""
 
 @final
 class DedupTable:

@@ -34,6 +34,8 @@ PAGE_SOURCES = (
     "pages.c",
     "record.c",
     "xbzrle.c",
+    "xbzrle_cache.c",
+    "xbzrle_compare.c",
     "xxh64.c",
 )
 BENCH_SOURCES = (
