@@ -321,6 +321,7 @@ class QemuRam:
     """The pages of a QEMU migration stream, of ``blocks`` (name, pages).
 
     ``entries`` are 16 zero bytes for each page, which become a PageMap's.
+    ``logs``: it keeps a log.
     """
 
     def __new__(
@@ -328,6 +329,7 @@ class QemuRam:
         page_size: int,
         blocks: tuple[tuple[bytes, int], ...],
         entries: Buffer,
+        logs: bool,
         /,
     ) -> Self: ...
     def scan(self, buffer: Buffer, offset: int, /) -> tuple[int, bool]:
@@ -341,6 +343,12 @@ class QemuRam:
     @property
     def deltas(self) -> bytes:
         """As PageMap's."""
+
+    @property
+    def log(self) -> bytes:
+        """All records of pages, "=QII": where what follows the header and the block's
+        name lies, bytes of that << 8 | kind, and the page.  Kinds are 0 zero, 1 normal,
+        2 compressed, 3 XBZRLE.  Pages of mapped-ram have no records."""
 
     @property
     def flushes(self) -> int: ...
