@@ -120,10 +120,10 @@ class Snapshots(DirtySource):
         return self._steps[number]
 
     def _new_step(self, number: int) -> _Step:
-        old = self._image or self._open(number)
+        old = self._image or readable(self._open_one, self._paths[number])
         self._image = None
         with old:
-            new = self._open(number + 1)
+            new = readable(self._open_one, self._paths[number + 1])
             try:
                 step = self._compare(number, old, new)
             except BaseException:
@@ -131,17 +131,6 @@ class Snapshots(DirtySource):
                 raise
         self._image = new
         return step
-
-    def _open(self, number: int) -> Image:
-        image = self._open_one(self._paths[number])
-        try:
-            again = readable_again(image)
-        except BaseException:
-            image.__exit__(None, None, None)
-            raise
-        if again is not image:
-            image.__exit__(None, None, None)
-        return again
 
     def _compare(self, number: int, old: Image, new: Image) -> _Step:
         start, pages = self._changes.seek(0, os.SEEK_END), array("Q")
@@ -176,6 +165,19 @@ class Snapshots(DirtySource):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def readable(open_one: Callable[[str], Image], path: str) -> Image:
+    """The image, so that it can be read at any time.  Raises ImageError."""
+    image = open_one(path)
+    try:
+        again = readable_again(image)
+    except BaseException:
+        image.__exit__(None, None, None)
+        raise
+    if again is not image:
+        image.__exit__(None, None, None)
+    return again
 
 
 def changed_pages(old: Image, new: Image) -> Iterator[tuple[int, bytes, bytes]]:
