@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
+from itertools import pairwise
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -25,6 +28,9 @@ _NS = 10**9
 _SECONDS_MIN = 0.001
 #: Compared at once: most parts of two snapshots are equal.
 _PIECE_BYTES = 256 << 10
+
+#: As migcomp capture names it.
+_NOTES = "capture.json"
 
 _CHANGED = bytes([0]) + bytes([255]) * 255
 
@@ -165,6 +171,31 @@ class Snapshots(DirtySource):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def noted_seconds(paths: Sequence[str]) -> list[float] | None:
+    """That passed for the guest from each to the next, by what ``migcomp capture``
+    notes beside a series of snapshots; None if there are no notes.
+
+    Raises ImageError if they are malformed, or do not have these snapshots.
+    """
+    notes = Path(paths[0]).parent / _NOTES
+    try:
+        noted = json.loads(notes.read_text())
+        taken = {Path(each["path"]).name: each for each in noted["images"]}
+        known = [taken[Path(path).name] for path in paths]
+        return [
+            float(after["taken"] - before["taken"])
+            - (float(before["seconds"]) if noted["paused"] else 0.0)
+            for before, after in pairwise(known)
+        ]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(
+            f"{notes} does not tell when the snapshots were taken; remove it, and give "
+            "the seconds between them"
+        ) from error
 
 
 def readable(open_one: Callable[[str], Image], path: str) -> Image:
