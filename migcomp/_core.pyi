@@ -17,6 +17,7 @@ STORED_RAW: Final[int]
 STORED_BLOCK: Final[int]
 STORED_PART: Final[int]
 PAGE_BLOCK_MAX: Final[int]
+PAGE_UNCHANGED: Final[int]
 XBZRLE_ZERO: Final[int]
 XBZRLE_UNCHANGED: Final[int]
 XBZRLE_DELTA: Final[int]
@@ -84,9 +85,15 @@ def compressor(
     source: PageMap | None = None,
     dedup: bool = False,
     salvage: bool = False,
+    deltas: bool = False,
 ) -> Handler:
     """Classifies and compresses PageRequests.  ``source`` is the map of images
-    whose pages are encoded, which the threads then decode.  Raises ValueError."""
+    whose pages are encoded, which the threads then decode.  Raises ValueError.
+
+    ``deltas``: requests may have previous versions of their pages, which zstd and
+    lz4 refer to: to a page's own in grouping page, to all of a packet's in
+    grouping packet, of at most 8 MiB with zstd and 63 KiB with lz4.  Raises
+    CodecUnavailable where the codec or its library has no deltas."""
 
 def decompressor(
     library: Library,
@@ -101,6 +108,7 @@ def decompressor(
     source: None = None,
     dedup: bool = False,
     salvage: bool = False,
+    deltas: bool = False,
 ) -> Handler:
     """Decompresses PageRequests; with ``fill_zeros`` zero pages too.
 
@@ -109,6 +117,27 @@ def decompressor(
 
     Pages that a record itself holds are written to ``output_fd``, each at its
     place in the image, by the queue's threads; what that raises is an OSError.
+
+    ``deltas``: as of the compressor, and needed for what it made with previous
+    versions.
+    """
+
+def transfer(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+) -> Handler:
+    """Compresses PageRequests as a sender and decompresses them as a receiver would.
+
+    A request's buffer is the pages that arrived, ``elapsed_ns`` the CPU time of
+    compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
+    size of its block, which may exceed the page's.  Zero pages have 0, as have all
+    but the first of the pages that share a block.  Of ``load``'s stages there is
+    only 0.
     """
 
 def python_handler(
@@ -147,16 +176,22 @@ class PageRequest(_Request):
 
     stage: int
     @property
-    def classes(self) -> bytes: ...
+    def classes(self) -> bytes:
+        """A byte for each page, as in the stream format: 0 zero, 1 same-filled, 2
+        deduplicated, 3 normal, 4 compressed; and PAGE_UNCHANGED, as in previous."""
+
     @property
     def hashes(self) -> bytes:
         """Number and XXH64 of each page that is not zero, 8 bytes little-endian
-        each: what the image digest of the stream format covers."""
+        each: what the image digest of the stream format covers.  Not of unchanged
+        pages."""
 
     @property
     def details(self) -> bytes: ...
     @property
-    def counts(self) -> tuple[int, int, int, int, int]: ...
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Pages of the stream format's classes; the others are unchanged."""
+
     @property
     def first_page(self) -> int: ...
     @property
@@ -181,11 +216,16 @@ class PageRequest(_Request):
         stage: int,
         channel: int,
         holes: bytes | None = None,
+        previous: PageMap | None = None,
         /,
     ) -> None:
         """Stages: 0 to classify and compress, 1 to classify, 2 to compress what is
         classified; 3 to compress all pages as one block, a codec's own frame,
-        with the XXH64 of all of them as the first of the hashes."""
+        with the XXH64 of all of them as the first of the hashes.
+
+        ``previous``: what the receiver has of pages of the same numbers, which
+        must stay so until the request is collected; stage 0 only, of a handler
+        with deltas.  Pages that are equal become PAGE_UNCHANGED."""
 
     def read(
         self,
@@ -208,8 +248,11 @@ class PageRequest(_Request):
         channel: int,
         checksum: int,
         mapped: bool,
+        previous: PageMap | None = None,
         /,
-    ) -> None: ...
+    ) -> None:
+        """``previous``: as the compressor had it.  Data has unchanged pages, too."""
+
     def write_pages(self, fd: int, offset: int, /) -> None:
         """Writes all pages but zero pages, as they came if it compresses.  Raises
         OSError."""

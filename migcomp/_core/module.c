@@ -55,6 +55,8 @@ static PyMethodDef core_methods[] = {
     {"python_library", core_python_library, METH_VARARGS, NULL},
     {"compressor", (PyCFunction)(void (*)(void))core_compressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
+    {"transfer", (PyCFunction)(void (*)(void))core_transfer,
+     METH_VARARGS | METH_KEYWORDS, NULL},
     {"decompressor", (PyCFunction)(void (*)(void))core_decompressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"python_handler", (PyCFunction)(void (*)(void))core_python_handler,
@@ -123,6 +125,7 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, STORED_BLOCK) ||
                    PyModule_AddIntMacro(module, STORED_PART) ||
                    PyModule_AddIntMacro(module, PAGE_BLOCK_MAX) ||
+                   PyModule_AddIntMacro(module, PAGE_UNCHANGED) ||
                    PyModule_AddIntMacro(module, XBZRLE_ZERO) ||
                    PyModule_AddIntMacro(module, XBZRLE_UNCHANGED) ||
                    PyModule_AddIntMacro(module, XBZRLE_DELTA) ||

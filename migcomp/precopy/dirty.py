@@ -42,3 +42,14 @@ class DirtySource(Protocol):
         then, after QEMU's last sync, for which ``next_round`` has nothing.
         """
         return None
+
+
+class IdleGuest(DirtySource):
+    """Writes nothing."""
+
+    @property
+    def description(self) -> str:
+        return "an idle guest"
+
+    def run(self, _memory: GuestMemory, _seconds: float) -> Sequence[int]:
+        return ()
