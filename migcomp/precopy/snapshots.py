@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
+from itertools import pairwise
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -25,6 +28,9 @@ _NS = 10**9
 _SECONDS_MIN = 0.001
 #: Compared at once: most parts of two snapshots are equal.
 _PIECE_BYTES = 256 << 10
+
+#: As migcomp capture names it.
+_NOTES = "capture.json"
 
 _CHANGED = bytes([0]) + bytes([255]) * 255
 
@@ -120,10 +126,10 @@ class Snapshots(DirtySource):
         return self._steps[number]
 
     def _new_step(self, number: int) -> _Step:
-        old = self._image or self._open(number)
+        old = self._image or readable(self._open_one, self._paths[number])
         self._image = None
         with old:
-            new = self._open(number + 1)
+            new = readable(self._open_one, self._paths[number + 1])
             try:
                 step = self._compare(number, old, new)
             except BaseException:
@@ -131,17 +137,6 @@ class Snapshots(DirtySource):
                 raise
         self._image = new
         return step
-
-    def _open(self, number: int) -> Image:
-        image = self._open_one(self._paths[number])
-        try:
-            again = readable_again(image)
-        except BaseException:
-            image.__exit__(None, None, None)
-            raise
-        if again is not image:
-            image.__exit__(None, None, None)
-        return again
 
     def _compare(self, number: int, old: Image, new: Image) -> _Step:
         start, pages = self._changes.seek(0, os.SEEK_END), array("Q")
@@ -176,6 +171,44 @@ class Snapshots(DirtySource):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def noted_seconds(paths: Sequence[str]) -> list[float] | None:
+    """That passed for the guest from each to the next, by what ``migcomp capture``
+    notes beside a series of snapshots; None if there are no notes.
+
+    Raises ImageError if they are malformed, or do not have these snapshots.
+    """
+    notes = Path(paths[0]).parent / _NOTES
+    try:
+        noted = json.loads(notes.read_text())
+        taken = {Path(each["path"]).name: each for each in noted["images"]}
+        known = [taken[Path(path).name] for path in paths]
+        return [
+            float(after["taken"] - before["taken"])
+            - (float(before["seconds"]) if noted["paused"] else 0.0)
+            for before, after in pairwise(known)
+        ]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(
+            f"{notes} does not tell when the snapshots were taken; remove it, and give "
+            "the seconds between them"
+        ) from error
+
+
+def readable(open_one: Callable[[str], Image], path: str) -> Image:
+    """The image, so that it can be read at any time.  Raises ImageError."""
+    image = open_one(path)
+    try:
+        again = readable_again(image)
+    except BaseException:
+        image.__exit__(None, None, None)
+        raise
+    if again is not image:
+        image.__exit__(None, None, None)
+    return again
 
 
 def changed_pages(old: Image, new: Image) -> Iterator[tuple[int, bytes, bytes]]:

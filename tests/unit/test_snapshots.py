@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from migcomp.convert.convert import Wish, convert
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
-from migcomp.precopy.snapshots import Snapshots, turned
+from migcomp.precopy.snapshots import Snapshots, noted_seconds, turned
 from tests.conftest import PAGE, make_page, memory_file
 
 PAGES = 80  # more than are compared at once
@@ -169,3 +170,23 @@ def test_snapshots_that_are_none() -> None:
         pytest.raises(ImageError, match="none"),
     ):
         guest.run(memory, 0.1)
+
+
+def test_seconds_that_capture_noted(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"round{number}.raw") for number in range(3)]
+    assert noted_seconds(paths) is None
+    notes = tmp_path / "capture.json"
+    images: list[dict[str, object]] = [
+        {"path": f"elsewhere/round{number}.raw", "taken": taken, "seconds": 0.25}
+        for number, taken in enumerate((0.0, 1.5, 4.0))
+    ]
+    notes.write_text(json.dumps({"paused": False, "images": images}))
+    assert noted_seconds(paths) == [1.5, 2.5]
+    assert noted_seconds(paths[::2]) == [4.0]
+    # A guest that was paused did nothing meanwhile.
+    notes.write_text(json.dumps({"paused": True, "images": images}))
+    assert noted_seconds(paths) == [1.25, 2.25]
+    for text in ("", "[]", "{}", json.dumps({"paused": True, "images": images[1:]})):
+        notes.write_text(text)
+        with pytest.raises(ImageError, match=r"capture\.json does not tell"):
+            noted_seconds(paths)
