@@ -17,6 +17,12 @@ STORED_RAW: Final[int]
 STORED_BLOCK: Final[int]
 STORED_PART: Final[int]
 PAGE_BLOCK_MAX: Final[int]
+PAGE_UNCHANGED: Final[int]
+XBZRLE_ZERO: Final[int]
+XBZRLE_UNCHANGED: Final[int]
+XBZRLE_DELTA: Final[int]
+XBZRLE_OVERFLOW: Final[int]
+XBZRLE_MISS: Final[int]
 
 @final
 class Library:
@@ -79,9 +85,15 @@ def compressor(
     source: PageMap | None = None,
     dedup: bool = False,
     salvage: bool = False,
+    deltas: bool = False,
 ) -> Handler:
     """Classifies and compresses PageRequests.  ``source`` is the map of images
-    whose pages are encoded, which the threads then decode.  Raises ValueError."""
+    whose pages are encoded, which the threads then decode.  Raises ValueError.
+
+    ``deltas``: requests may have previous versions of their pages, which zstd and
+    lz4 refer to: to a page's own in grouping page, to all of a packet's in
+    grouping packet, of at most 8 MiB with zstd and 63 KiB with lz4.  Raises
+    CodecUnavailable where the codec or its library has no deltas."""
 
 def decompressor(
     library: Library,
@@ -96,6 +108,7 @@ def decompressor(
     source: None = None,
     dedup: bool = False,
     salvage: bool = False,
+    deltas: bool = False,
 ) -> Handler:
     """Decompresses PageRequests; with ``fill_zeros`` zero pages too.
 
@@ -104,6 +117,28 @@ def decompressor(
 
     Pages that a record itself holds are written to ``output_fd``, each at its
     place in the image, by the queue's threads; what that raises is an OSError.
+
+    ``deltas``: as of the compressor, and needed for what it made with previous
+    versions.
+    """
+
+def transfer(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+    deltas: bool = False,
+) -> Handler:
+    """Compresses PageRequests as a sender and decompresses them as a receiver would.
+
+    A request's buffer is the pages that arrived, ``elapsed_ns`` the CPU time of
+    compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
+    size of its block, which may exceed the page's.  Zero pages have 0, as have all
+    but the first of the pages that share a block.  Of ``load``'s stages there is
+    only 0.  ``deltas``: as of the compressor.
     """
 
 def python_handler(
@@ -142,16 +177,22 @@ class PageRequest(_Request):
 
     stage: int
     @property
-    def classes(self) -> bytes: ...
+    def classes(self) -> bytes:
+        """A byte for each page, as in the stream format: 0 zero, 1 same-filled, 2
+        deduplicated, 3 normal, 4 compressed; and PAGE_UNCHANGED, as in previous."""
+
     @property
     def hashes(self) -> bytes:
         """Number and XXH64 of each page that is not zero, 8 bytes little-endian
-        each: what the image digest of the stream format covers."""
+        each: what the image digest of the stream format covers.  Not of unchanged
+        pages."""
 
     @property
     def details(self) -> bytes: ...
     @property
-    def counts(self) -> tuple[int, int, int, int, int]: ...
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Pages of the stream format's classes; the others are unchanged."""
+
     @property
     def first_page(self) -> int: ...
     @property
@@ -176,11 +217,16 @@ class PageRequest(_Request):
         stage: int,
         channel: int,
         holes: bytes | None = None,
+        previous: PageMap | None = None,
         /,
     ) -> None:
         """Stages: 0 to classify and compress, 1 to classify, 2 to compress what is
         classified; 3 to compress all pages as one block, a codec's own frame,
-        with the XXH64 of all of them as the first of the hashes."""
+        with the XXH64 of all of them as the first of the hashes.
+
+        ``previous``: what the receiver has of pages of the same numbers, which
+        must stay so until the request is collected; stage 0 only, of a handler
+        with deltas.  Pages that are equal become PAGE_UNCHANGED."""
 
     def read(
         self,
@@ -203,8 +249,11 @@ class PageRequest(_Request):
         channel: int,
         checksum: int,
         mapped: bool,
+        previous: PageMap | None = None,
         /,
-    ) -> None: ...
+    ) -> None:
+        """``previous``: as the compressor had it.  Data has unchanged pages, too."""
+
     def write_pages(self, fd: int, offset: int, /) -> None:
         """Writes all pages but zero pages, as they came if it compresses.  Raises
         OSError."""
@@ -273,6 +322,7 @@ class QemuRam:
     """The pages of a QEMU migration stream, of ``blocks`` (name, pages).
 
     ``entries`` are 16 zero bytes for each page, which become a PageMap's.
+    ``logs``: it keeps a log.
     """
 
     def __new__(
@@ -280,6 +330,7 @@ class QemuRam:
         page_size: int,
         blocks: tuple[tuple[bytes, int], ...],
         entries: Buffer,
+        logs: bool,
         /,
     ) -> Self: ...
     def scan(self, buffer: Buffer, offset: int, /) -> tuple[int, bool]:
@@ -295,12 +346,89 @@ class QemuRam:
         """As PageMap's."""
 
     @property
+    def log(self) -> bytes:
+        """All records of pages, "=QII": where what follows the header and the block's
+        name lies, bytes of that << 8 | kind, and the page.  Kinds are 0 zero, 1 normal,
+        2 compressed, 3 XBZRLE.  Pages of mapped-ram have no records."""
+
+    @property
     def flushes(self) -> int: ...
     @property
     def rounds(
         self,
     ) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
         """Pages and bytes of zero, normal, compressed and XBZRLE records."""
+
+@type_check_only
+class XbzrleCounters(TypedDict):
+    pages: int
+    bytes: int
+    cache_miss: int
+    overflow: int
+
+@final
+class XbzrleCache:
+    """QEMU's cache of the pages sent before, of ``cache_bytes``, a power of two;
+    see xbzrle_cache.h for its rules, of 7.2 and 8.2.
+
+    It takes the memory of the pages that it holds, and 24 bytes for each that it
+    could.  One thread at a time: ValueError for another.  Raises ValueError,
+    MemoryError."""
+
+    def __new__(cls, cache_bytes: int, page_size: int) -> Self: ...
+    def save(
+        self,
+        memory: Buffer,
+        pages: Buffer,
+        dirty_sync_count: int,
+        last_stage: bool,
+        /,
+    ) -> tuple[bytes, bytes, bytes, int]:
+        """Sends pages, in this order, without the GIL: (classes, sizes, payload,
+        CPU time in ns).
+
+        Page i lies at i * page_size in ``memory``, which may be a mapped file
+        that shrinks; ``pages`` are numbers, 8 bytes each in the machine's byte
+        order.  Classes are a byte for each page: XBZRLE_ZERO; XBZRLE_UNCHANGED,
+        which is not sent at all; XBZRLE_DELTA; XBZRLE_OVERFLOW, sent as it is
+        because the delta did not fit; XBZRLE_MISS, sent as it is because the
+        cache did not have it.  Sizes are 4 bytes each, in the machine's byte
+        order, of what is in the payload, one after the other: the delta, the
+        page, or nothing.  CPU time is the calling thread's.
+
+        Raises ValueError for a page that is not in the memory, PageError when it
+        became shorter, MemoryError; the cache has taken in the pages before."""
+
+    @property
+    def counters(self) -> XbzrleCounters:
+        """QMP's xbzrle-cache, of all pages so far.  ``pages`` are hits, ``bytes``
+        3 and the delta's for each delta and the page's for each overflow; QEMU
+        adds 1 and the length of the RAM block's name to a delta that changes the
+        block."""
+
+    @property
+    def cached_pages(self) -> int: ...
+
+def xbzrle_load(
+    memory: Buffer,
+    page_size: int,
+    pages: Buffer,
+    classes: Buffer,
+    sizes: Buffer,
+    payload: Buffer,
+    /,
+) -> int:
+    """Brings the destination's ``memory`` up to date with what XbzrleCache.save
+    sent, without the GIL; CPU time in ns.
+
+    Raises PageError for what is malformed, that page being spoilt, and
+    ValueError; the pages before are up to date."""
+
+def xbzrle_encode(old: Buffer, new: Buffer, room: int, /) -> bytes | None:
+    """The delta between two versions of a page as QEMU encodes it, empty for equal
+    ones; None if it does not fit in ``room``, which is the page size in QEMU.
+
+    A run of more than 16,383 bytes does not fit.  Raises ValueError."""
 
 @final
 class DedupTable:

@@ -62,6 +62,12 @@ class QueueFault(MigcompError):
     exit_code = 9
 
 
+class SimulationFault(MigcompError):
+    """After a simulated migration the two sides were not equal."""
+
+    exit_code = 10
+
+
 class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 

@@ -275,6 +275,7 @@ class Read:
     record_bytes: int
     parts: int
     ram_end: int  # where the first section of a device starts
+    deltas: list[tuple[bytes, bytes]]  # XBZRLE: the page as it was, and the delta
 
 
 def decode(stream: bytes) -> Read:
@@ -283,7 +284,7 @@ def decode(stream: bytes) -> Read:
     at = 8
     if stream[at] == 7:
         at += 5 + int.from_bytes(stream[at + 1 : at + 5], "big")
-    result = Read({}, dict.fromkeys((ZERO, NORMAL, COMPRESSED, XBZRLE), 0), 0, 0, 0)
+    result = Read({}, dict.fromkeys((ZERO, NORMAL, COMPRESSED, XBZRLE), 0), 0, 0, 0, [])
     block = bytearray()
     while stream[at] in (1, 2, 3):
         kind = stream[at]
@@ -329,7 +330,9 @@ def decode(stream: bytes) -> Read:
                 assert flags == XBZRLE
                 assert stream[at] == 1
                 (size,) = struct.unpack_from(">H", stream, at + 1)
-                page = patched(old, stream[at + 3 : at + 3 + size])
+                delta = stream[at + 3 : at + 3 + size]
+                result.deltas.append((old, delta))
+                page = patched(old, delta)
                 at += 3 + size
             assert len(page) == len(old) == PAGE
             block[offset : offset + PAGE] = page

@@ -23,19 +23,20 @@ int codec_fail(CodecError *error, const char *format, ...)
     return -1;
 }
 
-static int bind_symbols(CodecLibrary *library, CodecError *error)
+/* The name of the first symbol that is not there, or NULL. */
+static const char *bind_symbols(CodecLibrary *library,
+                                const CodecSymbol *symbol)
 {
-    for (const CodecSymbol *symbol = library->ops->symbols; symbol->name;
-         symbol++) {
+    for (; symbol->name; symbol++) {
         void *function = dlsym(library->handle, symbol->name);
 
         if (!function) {
-            return codec_fail(error, "has no symbol %s", symbol->name);
+            return symbol->name;
         }
         memcpy((char *)library->api + symbol->offset, &function,
                sizeof(function));
     }
-    return 0;
+    return NULL;
 }
 
 enum { TRIAL_SIZE = 4096 };
@@ -87,7 +88,9 @@ static int open_shared_object(CodecLibrary *library, const char *path,
     if (!library->api) {
         return codec_fail(error, "no memory");
     }
-    return bind_symbols(library, error);
+    const char *missing = bind_symbols(library, library->ops->symbols);
+
+    return missing ? codec_fail(error, "has no symbol %s", missing) : 0;
 }
 
 CodecLibrary *codec_library_open(const CodecOps *ops, const char *path,
@@ -119,6 +122,29 @@ void codec_library_close(CodecLibrary *library)
     }
     free(library->api);
     free(library);
+}
+
+int codec_library_bind_deltas(CodecLibrary *library, CodecError *error)
+{
+    const CodecOps *ops = library->ops;
+
+    if (library->deltas) {
+        return 0;
+    }
+    if (!ops->compress_delta) {
+        return codec_fail(error, "%s makes no deltas; take zstd or lz4",
+                          ops->name);
+    }
+    const char *missing = bind_symbols(library, ops->delta_symbols);
+
+    if (missing) {
+        return codec_fail(error,
+                          "%s %s has no symbol %s, which deltas need; install "
+                          "a complete one",
+                          ops->provider, library->version, missing);
+    }
+    library->deltas = true;
+    return 0;
 }
 
 /* --- none: pages stay as they are ------------------------------------------ */

@@ -60,6 +60,20 @@ typedef struct CodecOps {
     /* 0 when from inflates to exactly size bytes, -1 otherwise. */
     int (*decompress)(void *decompressor, void *to, size_t size,
                       const void *from, size_t from_size, CodecError *error);
+
+    /*
+     * Deltas: as compress and decompress of independent blocks, but that both
+     * sides have previous, size bytes as well.  NULL for a codec that makes
+     * none; see codec_library_bind_deltas.
+     */
+    const CodecSymbol *delta_symbols;
+    size_t delta_max; /* size at most, for a match in previous to be near */
+    ptrdiff_t (*compress_delta)(void *compressor, void *to, size_t room,
+                                const void *from, size_t size,
+                                const void *previous, CodecError *error);
+    int (*decompress_delta)(void *decompressor, void *to, size_t size,
+                            const void *from, size_t from_size,
+                            const void *previous, CodecError *error);
 } CodecOps;
 
 struct CodecLibrary {
@@ -69,6 +83,7 @@ struct CodecLibrary {
     int level_min, level_max;
     uint32_t version_number; /* for comparing; 0 when unknown */
     char version[24];        /* "" when unknown */
+    bool deltas;             /* their symbols are bound */
     void *user;              /* for codecs that module.c brings */
 };
 
@@ -82,5 +97,9 @@ extern const CodecOps codec_none, codec_zstd, codec_lz4, codec_zlib,
 CodecLibrary *codec_library_open(const CodecOps *ops, const char *path,
                                  CodecError *error);
 void codec_library_close(CodecLibrary *library); /* NULL is allowed */
+
+/* To be called, by one thread at a time, before deltas are made.  -1 with error
+ * filled in when the codec or its library has none. */
+int codec_library_bind_deltas(CodecLibrary *library, CodecError *error);
 
 #endif

@@ -13,7 +13,7 @@
 enum { VERSION_MIN = 10900 };
 enum { LEVEL_MIN = -65537, LEVEL_MAX = 12, LEVEL_HC = 3 };
 /* LZ4 matches reach back 64 KiB at most. */
-enum { HISTORY = 65536 };
+enum { HISTORY = 65536, DISTANCE_MAX = HISTORY - 1 };
 
 typedef struct Lz4Api {
     int (*version_number)(void);
@@ -30,6 +30,9 @@ typedef struct Lz4Api {
     int (*hc_compress)(void *, const char *, char *, int, int);
     int (*hc_save)(void *, char *, int);
     int (*decompress)(const char *, char *, int, int, const char *, int);
+    /* Of deltas. */
+    int (*fast_load)(void *, const char *, int);
+    int (*hc_load)(void *, const char *, int);
 } Lz4Api;
 
 static const CodecSymbol lz4_symbols[] = {
@@ -47,6 +50,12 @@ static const CodecSymbol lz4_symbols[] = {
     {"LZ4_compress_HC_continue", offsetof(Lz4Api, hc_compress)},
     {"LZ4_saveDictHC", offsetof(Lz4Api, hc_save)},
     {"LZ4_decompress_safe_usingDict", offsetof(Lz4Api, decompress)},
+    {NULL, 0},
+};
+
+static const CodecSymbol lz4_delta_symbols[] = {
+    {"LZ4_loadDict", offsetof(Lz4Api, fast_load)},
+    {"LZ4_loadDictHC", offsetof(Lz4Api, hc_load)},
     {NULL, 0},
 };
 
@@ -207,6 +216,18 @@ static void remember(Lz4Context *context, const char *data, size_t size)
     context->history_size = (int)(kept + size);
 }
 
+static int check_size(int written, size_t size, CodecError *error)
+{
+    if (written < 0) {
+        return codec_fail(error, "malformed block");
+    }
+    if ((size_t)written != size) {
+        return codec_fail(error, "%d bytes where %zu were expected", written,
+                          size);
+    }
+    return 0;
+}
+
 static int lz4_decompress(void *decompressor, void *to, size_t size,
                           const void *from, size_t from_size,
                           CodecError *error)
@@ -216,17 +237,47 @@ static int lz4_decompress(void *decompressor, void *to, size_t size,
                                            context->history,
                                            context->history_size);
 
-    if (written < 0) {
-        return codec_fail(error, "malformed block");
-    }
-    if ((size_t)written != size) {
-        return codec_fail(error, "%d bytes where %zu were expected", written,
-                          size);
+    if (check_size(written, size, error)) {
+        return -1;
     }
     if (context->streaming) {
         remember(context, to, size);
     }
     return 0;
+}
+
+/* --- Deltas: previous is the dictionary of one block ------------------------ */
+
+static ptrdiff_t lz4_compress_delta(void *compressor, void *to, size_t room,
+                                    const void *from, size_t size,
+                                    const void *previous, CodecError *error)
+{
+    Lz4Context *context = compressor;
+    const Lz4Api *api = context->api;
+    bool hc = context->level >= LEVEL_HC;
+    /* Both forget the blocks before. */
+    int loaded = hc ? api->hc_load(context->stream, previous, (int)size)
+                    : api->fast_load(context->stream, previous, (int)size);
+    int written = 0;
+
+    if (loaded == (int)size) {
+        written = hc ? api->hc_compress(context->stream, from, to, (int)size,
+                                        (int)room)
+                     : api->fast_compress(context->stream, from, to, (int)size,
+                                          (int)room, -context->level);
+    }
+    return written > 0 ? written : codec_fail(error, "the library failed");
+}
+
+static int lz4_decompress_delta(void *decompressor, void *to, size_t size,
+                                const void *from, size_t from_size,
+                                const void *previous, CodecError *error)
+{
+    const Lz4Context *context = decompressor;
+
+    return check_size(context->api->decompress(from, to, (int)from_size,
+                                               (int)size, previous, (int)size),
+                      size, error);
 }
 
 const CodecOps codec_lz4 = {
@@ -244,4 +295,8 @@ const CodecOps codec_lz4 = {
     .decompressor_new = lz4_decompressor_new,
     .decompressor_free = lz4_free,
     .decompress = lz4_decompress,
+    .delta_symbols = lz4_delta_symbols,
+    .delta_max = DISTANCE_MAX,
+    .compress_delta = lz4_compress_delta,
+    .decompress_delta = lz4_decompress_delta,
 };

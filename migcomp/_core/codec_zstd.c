@@ -46,6 +46,9 @@ typedef struct ZstdApi {
     size_t (*dctx_set)(void *, int, int);
     size_t (*decompress)(void *, void *, size_t, const void *, size_t);
     size_t (*decompress_stream)(void *, ZstdOutput *, ZstdInput *);
+    /* Of deltas. */
+    size_t (*cctx_prefix)(void *, const void *, size_t);
+    size_t (*dctx_prefix)(void *, const void *, size_t);
 } ZstdApi;
 
 static const CodecSymbol zstd_symbols[] = {
@@ -65,6 +68,12 @@ static const CodecSymbol zstd_symbols[] = {
     {"ZSTD_DCtx_setParameter", offsetof(ZstdApi, dctx_set)},
     {"ZSTD_decompressDCtx", offsetof(ZstdApi, decompress)},
     {"ZSTD_decompressStream", offsetof(ZstdApi, decompress_stream)},
+    {NULL, 0},
+};
+
+static const CodecSymbol zstd_delta_symbols[] = {
+    {"ZSTD_CCtx_refPrefix", offsetof(ZstdApi, cctx_prefix)},
+    {"ZSTD_DCtx_refPrefix", offsetof(ZstdApi, dctx_prefix)},
     {NULL, 0},
 };
 
@@ -224,6 +233,35 @@ static int zstd_decompress(void *decompressor, void *to, size_t size,
     return 0;
 }
 
+/* --- Deltas: previous is the prefix of one frame ---------------------------- */
+
+static ptrdiff_t zstd_compress_delta(void *compressor, void *to, size_t room,
+                                     const void *from, size_t size,
+                                     const void *previous, CodecError *error)
+{
+    const ZstdContext *context = compressor;
+    const ZstdApi *api = context->api;
+    size_t result = api->cctx_prefix(context->zstd, previous, size);
+
+    return api->is_error(result)
+               ? codec_fail(error, "%s", api->error_name(result))
+               : zstd_compress(compressor, to, room, from, size, error);
+}
+
+static int zstd_decompress_delta(void *decompressor, void *to, size_t size,
+                                 const void *from, size_t from_size,
+                                 const void *previous, CodecError *error)
+{
+    const ZstdContext *context = decompressor;
+    const ZstdApi *api = context->api;
+    size_t result = api->dctx_prefix(context->zstd, previous, size);
+
+    return api->is_error(result)
+               ? codec_fail(error, "%s", api->error_name(result))
+               : zstd_decompress(decompressor, to, size, from, from_size,
+                                 error);
+}
+
 const CodecOps codec_zstd = {
     .name = "zstd",
     .provider = "libzstd",
@@ -239,4 +277,8 @@ const CodecOps codec_zstd = {
     .decompressor_new = zstd_decompressor_new,
     .decompressor_free = zstd_decompressor_free,
     .decompress = zstd_decompress,
+    .delta_symbols = zstd_delta_symbols,
+    .delta_max = (size_t)1 << STREAM_WINDOW_LOG,
+    .compress_delta = zstd_compress_delta,
+    .decompress_delta = zstd_decompress_delta,
 };

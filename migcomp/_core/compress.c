@@ -2,6 +2,7 @@
 /* The handler that classifies and compresses the pages of a request. */
 #define _GNU_SOURCE
 #include "bytes.h"
+#include "classify.h"
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
@@ -16,6 +17,7 @@
 typedef struct CompressState {
     void *compressor;  /* for independent blocks; NULL for codec none */
     uint8_t *gathered; /* pages_max pages, side by side */
+    uint8_t *previous; /* as many, for deltas: those of the compressed block */
     PageFetcher fetcher;
 } CompressState;
 
@@ -24,37 +26,17 @@ static size_t page_offset(const PageJob *job, uint32_t i)
     return (size_t)i * job->page_size;
 }
 
-/* --- Classification -------------------------------------------------------- */
-
-static void classify_page(const PageJob *job, PageRequest *request, uint32_t i)
+/* previous, of as many bytes, or NULL. */
+static ptrdiff_t compress_block(const PageJob *job, void *compressor,
+                                void *to, const void *from, size_t size,
+                                const uint8_t *previous, CodecError *error)
 {
-    const uint8_t *page = request->input + page_offset(job, i);
-    bool hole = request->has_holes && request->holes[i];
-    bool same =
-        !hole && page_same_filled(page, job->page_size, &request->values[i]);
+    const CodecOps *codec = job->library->ops;
+    size_t room = codec->bound(job->library, size);
 
-    if (hole || (same && !request->values[i])) {
-        request->classes[i] = PAGE_ZERO;
-        request->hashes[i] = job->zero_hash;
-        return;
-    }
-    request->classes[i] = same ? PAGE_SAME : PAGE_NORMAL;
-    request->hashes[i] = xxh64(page, job->page_size, 0);
-}
-
-static void classify_pages(const PageJob *job, PageRequest *request)
-{
-    for (uint32_t i = 0; i < request->pages; i++) {
-        classify_page(job, request, i);
-    }
-}
-
-/* For STAGE_FRAME: no page is anything but content. */
-static void take_all(PageRequest *request)
-{
-    memset(request->classes, PAGE_NORMAL, request->pages);
-    memset(request->hashes, 0, request->pages * sizeof(*request->hashes));
-    request->hashes[0] = xxh64(request->input, request->input_size, 0);
+    return previous ? codec->compress_delta(compressor, to, room, from, size,
+                                            previous, error)
+                    : codec->compress(compressor, to, room, from, size, error);
 }
 
 /* --- GROUPING_PAGE --------------------------------------------------------- */
@@ -63,7 +45,6 @@ static void take_all(PageRequest *request)
 static int compress_page(const PageJob *job, PageRequest *request,
                          const CompressState *state, uint32_t i)
 {
-    const CodecOps *codec = job->library->ops;
     const uint8_t *page = request->input + page_offset(job, i);
     uint8_t *to = request->data + request->data_size;
     ptrdiff_t size = job->page_size;
@@ -72,10 +53,10 @@ static int compress_page(const PageJob *job, PageRequest *request,
         return 0;
     }
     if (state->compressor) {
-        size = codec->compress(state->compressor, to,
-                               codec->bound(job->library, job->page_size),
-                               page, job->page_size,
-                               &request->failure.error);
+        size = compress_block(job, state->compressor, to, page,
+                              job->page_size,
+                              request->previous ? state->previous : NULL,
+                              &request->failure.error);
     }
     if (size < 0) {
         request->failure.page = request->first_page + i;
@@ -142,8 +123,8 @@ static void *channel_compressor(PageJob *job, uint32_t channel)
 static int compress_packet(PageJob *job, PageRequest *request,
                            const CompressState *state)
 {
-    const CodecOps *codec = job->library->ops;
-    bool streaming = job->grouping == GROUPING_STREAM && codec->compress;
+    bool streaming = job->grouping == GROUPING_STREAM &&
+                     job->library->ops->compress;
     bool kept = streaming || request->stage == STAGE_FRAME;
     void *compressor = state->compressor;
     size_t content;
@@ -162,9 +143,9 @@ static int compress_packet(PageJob *job, PageRequest *request,
         }
     }
     if (compressor) {
-        size = codec->compress(compressor, request->data,
-                               codec->bound(job->library, content), pages,
-                               content, &request->failure.error);
+        size = compress_block(job, compressor, request->data, pages, content,
+                              request->previous ? state->previous : NULL,
+                              &request->failure.error);
     }
     if (size < 0) {
         request->failure.page = request->first_page;
@@ -190,25 +171,26 @@ static int compress_packet(PageJob *job, PageRequest *request,
 static int compress_pages(PageJob *job, PageRequest *request,
                           const CompressState *state)
 {
-    if (job->grouping != GROUPING_PAGE) {
-        if (request->stage == STAGE_WHOLE) {
-            classify_pages(job, request);
-        } else if (request->stage == STAGE_FRAME) {
-            take_all(request);
-        }
-        return compress_packet(job, request, state);
-    }
-    for (uint32_t i = 0; i < request->pages; i++) {
-        if (request->stage == STAGE_WHOLE) {
-            classify_page(job, request, i);
-        }
-        int failed = compress_page(job, request, state, i);
+    bool classify = request->stage == STAGE_WHOLE;
+    int failed = 0;
 
-        if (failed) {
-            return failed;
+    if (job->grouping != GROUPING_PAGE) {
+        if (classify) {
+            failed = classify_pages(job, request, state->previous);
+        } else if (request->stage == STAGE_FRAME) {
+            classify_frame(request);
+        }
+        return failed ? failed : compress_packet(job, request, state);
+    }
+    for (uint32_t i = 0; i < request->pages && !failed; i++) {
+        if (classify) {
+            failed = classify_page(job, request, i, state->previous);
+        }
+        if (!failed) {
+            failed = compress_page(job, request, state, i);
         }
     }
-    return 0;
+    return failed;
 }
 
 static void write_details(const PageJob *job, PageRequest *request)
@@ -238,8 +220,7 @@ static int handle_input(PageJob *job, PageRequest *request,
     request->data_size = 0;
     request->failure = (PageFailure){0};
     if (request->stage == STAGE_CLASSIFY) {
-        classify_pages(job, request);
-        return 0;
+        return classify_pages(job, request, state->previous);
     }
     return compress_pages(job, request, state);
 }
@@ -334,6 +315,7 @@ static void compress_thread_uninit(void *opaque, void *job_opaque)
         job->library->ops->compressor_free(state->compressor);
     }
     free(state->gathered);
+    free(state->previous);
     page_fetcher_uninit(&state->fetcher);
 }
 
@@ -350,10 +332,14 @@ static int compress_thread_init(void *opaque, unsigned index, void *job_opaque)
             codec->compressor_new(job->library, job->level, false);
     }
     if (job->grouping != GROUPING_PAGE) {
-        state->gathered = malloc((size_t)job->pages_max * job->page_size);
+        state->gathered = malloc(page_offset(job, job->pages_max));
+    }
+    if (job->deltas) {
+        state->previous = malloc(page_offset(job, job->pages_max));
     }
     if ((own && !state->compressor) ||
         (job->grouping != GROUPING_PAGE && !state->gathered) ||
+        (job->deltas && !state->previous) ||
         (job->source && page_fetcher_init(&state->fetcher, job->source))) {
         compress_thread_uninit(state, job_opaque);
         return -ENOMEM;

@@ -7,15 +7,18 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_fetch.h"
 #include "page_write.h"
 #include "record.h"
 #include "xxh64.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct DecompressState {
     void *decompressor; /* for independent blocks; NULL for codec none */
+    uint8_t *previous;  /* pages_max pages, for deltas: those of a block */
 } DecompressState;
 
 static uint8_t *page_data(const PageJob *job, const PageRequest *request,
@@ -26,8 +29,38 @@ static uint8_t *page_data(const PageJob *job, const PageRequest *request,
 
 /* --- Payload --------------------------------------------------------------- */
 
+/* previous, of as many bytes, or NULL. */
+static int decompress_block(const PageJob *job, void *decompressor, void *to,
+                            size_t size, const void *from, size_t from_size,
+                            const uint8_t *previous, CodecError *error)
+{
+    const CodecOps *codec = job->library->ops;
+
+    return previous ? codec->decompress_delta(decompressor, to, size, from,
+                                              from_size, previous, error)
+                    : codec->decompress(decompressor, to, size, from,
+                                        from_size, error);
+}
+
+/* What the receiver has of those pages up to end, from first on, that are
+ * compressed, side by side.  0 or -EIO. */
+static int fetch_previous(const PageJob *job, PageRequest *request,
+                          uint32_t first, uint32_t end, uint8_t *to)
+{
+    int failed = 0;
+
+    for (uint32_t i = first; request->previous && i < end && !failed; i++) {
+        if (request->classes[i] == PAGE_COMPRESSED) {
+            failed = page_fetch_previous(request, i, to);
+            to += job->page_size;
+        }
+    }
+    return failed;
+}
+
 static int decompress_page(const PageJob *job, PageRequest *request,
-                           void *decompressor, uint32_t i, RecordRest *rest)
+                           const DecompressState *state, uint32_t i,
+                           RecordRest *rest)
 {
     uint8_t *page = page_data(job, request, i);
     bool compressed = request->classes[i] == PAGE_COMPRESSED;
@@ -43,13 +76,23 @@ static int decompress_page(const PageJob *job, PageRequest *request,
     }
     if (!compressed) {
         memcpy(page, from, size);
-    } else if (job->library->ops->decompress(decompressor, page,
-                                             job->page_size, from, size,
-                                             &request->failure.error)) {
+        return 0;
+    }
+    if (fetch_previous(job, request, i, i + 1, state->previous)) {
+        return -EIO;
+    }
+    if (decompress_block(job, state->decompressor, page, job->page_size, from,
+                         size, request->previous ? state->previous : NULL,
+                         &request->failure.error)) {
         request->failure.page = request->first_page + i;
         return -EIO;
     }
     return 0;
+}
+
+static bool has_content(uint8_t class)
+{
+    return class == PAGE_NORMAL || class == PAGE_COMPRESSED;
 }
 
 /* Moves the pages that stand side by side at the start of data, last first,
@@ -58,7 +101,7 @@ static void spread(const PageJob *job, PageRequest *request, uint32_t content)
 {
     for (uint32_t i = request->pages; i > content;) {
         i--;
-        if (request->classes[i] >= PAGE_NORMAL) {
+        if (has_content(request->classes[i])) {
             content--;
             memcpy(page_data(job, request, i), page_data(job, request, content),
                    job->page_size);
@@ -77,8 +120,9 @@ static void *channel_decompressor(PageJob *job, uint32_t channel)
 }
 
 static int decompress_packet(PageJob *job, PageRequest *request,
-                             void *decompressor, RecordRest *rest)
+                             const DecompressState *state, RecordRest *rest)
 {
+    void *decompressor = state->decompressor;
     uint32_t normal = request->counts[PAGE_NORMAL];
     uint32_t compressed = request->counts[PAGE_COMPRESSED];
     uint32_t content = normal ? normal : compressed;
@@ -113,9 +157,14 @@ static int decompress_packet(PageJob *job, PageRequest *request,
                               "no memory for channel %u", request->channel);
             return -ENOMEM;
         }
-        if (job->library->ops->decompress(decompressor, request->data, size,
-                                          from, from_size,
-                                          &request->failure.error)) {
+        if (fetch_previous(job, request, 0, request->pages,
+                           state->previous)) {
+            return -EIO;
+        }
+        if (decompress_block(job, decompressor, request->data, size, from,
+                             from_size,
+                             request->previous ? state->previous : NULL,
+                             &request->failure.error)) {
             request->failure.page = request->first_page;
             return -EIO;
         }
@@ -125,15 +174,15 @@ static int decompress_packet(PageJob *job, PageRequest *request,
 }
 
 static int read_payload(PageJob *job, PageRequest *request,
-                        void *decompressor, RecordRest *rest)
+                        const DecompressState *state, RecordRest *rest)
 {
     int failed = 0;
 
     if (job->grouping != GROUPING_PAGE) {
-        failed = decompress_packet(job, request, decompressor, rest);
+        failed = decompress_packet(job, request, state, rest);
     } else {
         for (uint32_t i = 0; i < request->pages && !failed; i++) {
-            failed = decompress_page(job, request, decompressor, i, rest);
+            failed = decompress_page(job, request, state, i, rest);
         }
     }
     if (!failed && rest->size) {
@@ -145,10 +194,13 @@ static int read_payload(PageJob *job, PageRequest *request,
 
 /* --- The handler ----------------------------------------------------------- */
 
-/* What neither the payload nor an earlier page holds, and all hashes. */
-static void finish_pages(const PageJob *job, PageRequest *request)
+/* What neither the payload nor an earlier page holds, and all hashes.  0 or
+ * -EIO. */
+static int finish_pages(const PageJob *job, PageRequest *request)
 {
-    for (uint32_t i = 0; i < request->pages; i++) {
+    int failed = 0;
+
+    for (uint32_t i = 0; i < request->pages && !failed; i++) {
         uint8_t *page = page_data(job, request, i);
 
         switch (request->classes[i]) {
@@ -160,6 +212,10 @@ static void finish_pages(const PageJob *job, PageRequest *request)
             break;
         case PAGE_DEDUPLICATED:
             break;
+        case PAGE_UNCHANGED:
+            failed = page_fetch_previous(request, i, page);
+            request->hashes[i] = job->zero_hash;
+            break;
         case PAGE_SAME:
             page_fill(page, job->page_size, request->values[i]);
             /* fall through */
@@ -168,6 +224,7 @@ static void finish_pages(const PageJob *job, PageRequest *request)
         }
     }
     request->data_size = (size_t)request->pages * job->page_size;
+    return failed;
 }
 
 static int handle_body(PageJob *job, PageRequest *request,
@@ -187,17 +244,22 @@ static int handle_body(PageJob *job, PageRequest *request,
     }
     failed = record_table(job, request, &rest);
     if (!failed) {
-        failed = read_payload(job, request, state->decompressor, &rest);
+        failed = read_payload(job, request, state, &rest);
     }
-    if (failed) {
-        return failed;
+    if (!failed) {
+        failed = finish_pages(job, request);
     }
-    finish_pages(job, request);
-    if (job->output_fd >= 0) {
+    if (!failed && job->output_fd >= 0) {
         failed = page_write_output(request, job, OWN_CLASSES);
         request->failure.written = failed;
     }
     return failed;
+}
+
+/* Guards do not nest, and reading what the receiver has may need one. */
+static bool needs_copy(const PageJob *job, const PageRequest *request)
+{
+    return job->copy_input || request->previous;
 }
 
 static int handle_mapped(PageJob *job, PageRequest *request,
@@ -205,10 +267,11 @@ static int handle_mapped(PageJob *job, PageRequest *request,
 {
     Guard guard;
 
-    if (job->copy_input && request->input_size > page_job_input_max(job)) {
+    if (needs_copy(job, request) &&
+        request->input_size > page_job_input_max(job)) {
         return record_malformed(request, 0, "a record that exceeds the header");
     }
-    if (job->copy_input && !page_request_copy(job, request)) {
+    if (needs_copy(job, request) && !page_request_copy(job, request)) {
         page_request_fail(request, request->first_page, false,
                           "no memory for a copy of the record");
         return -ENOMEM;
@@ -217,7 +280,7 @@ static int handle_mapped(PageJob *job, PageRequest *request,
         return record_malformed(request, 0,
                                 "the stream became shorter while it was read");
     }
-    if (job->copy_input) {
+    if (needs_copy(job, request)) {
         memcpy(request->copy, request->input, request->input_size);
         guard_leave(&guard);
         request->input = request->copy;
@@ -278,6 +341,17 @@ static void decompress_request_uninit(void *request, void *job)
     page_request_uninit(request);
 }
 
+static void decompress_thread_uninit(void *opaque, void *job_opaque)
+{
+    const PageJob *job = job_opaque;
+    DecompressState *state = opaque;
+
+    if (state->decompressor) {
+        job->library->ops->decompressor_free(state->decompressor);
+    }
+    free(state->previous);
+}
+
 static int decompress_thread_init(void *opaque, unsigned index,
                                   void *job_opaque)
 {
@@ -290,17 +364,14 @@ static int decompress_thread_init(void *opaque, unsigned index,
         return 0;
     }
     state->decompressor = codec->decompressor_new(job->library, false);
-    return state->decompressor ? 0 : -ENOMEM;
-}
-
-static void decompress_thread_uninit(void *opaque, void *job_opaque)
-{
-    const PageJob *job = job_opaque;
-    DecompressState *state = opaque;
-
-    if (state->decompressor) {
-        job->library->ops->decompressor_free(state->decompressor);
+    if (job->deltas) {
+        state->previous = malloc((size_t)job->pages_max * job->page_size);
     }
+    if (!state->decompressor || (job->deltas && !state->previous)) {
+        decompress_thread_uninit(state, job_opaque);
+        return -ENOMEM;
+    }
+    return 0;
 }
 
 void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops)

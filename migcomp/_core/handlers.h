@@ -51,6 +51,7 @@ typedef struct PageJob {
     bool copy_input;   /* the codec must not touch mapped memory itself */
     bool fill_zeros;   /* decompress: write zero pages into the data as well */
     bool dedup;        /* decompress: there may be deduplicated pages */
+    bool deltas;       /* requests may have previous versions */
     bool salvage;      /* decompress: a record that is no good is lost, and
                         * not the end of all */
     int output_fd;     /* decompress: where the pages that are the record's own
@@ -61,6 +62,7 @@ typedef struct PageJob {
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
      * thread that handles the channel's requests. */
     void *channel_contexts[CHANNELS_MAX];
+    void *channel_decompressors[CHANNELS_MAX]; /* transfer only, likewise */
     /* With salvage, by the same thread: what follows cannot be decompressed. */
     bool channel_lost[CHANNELS_MAX];
 
@@ -96,6 +98,8 @@ typedef struct PageRequest {
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
     const PageMap *map;     /* compress: to fetch the input from, by the worker */
+    const PageMap *previous; /* what the receiver has of these pages, or NULL;
+                              * input is not mapped then */
     bool has_holes;         /* compress: holes is filled in */
     uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */
@@ -129,10 +133,15 @@ size_t page_job_data_room(const PageJob *job);
  */
 void page_compress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
+/* Compresses and decompresses again; see transfer.h.  details: the size of
+ * each page's block, 4 bytes little-endian, 0 for zero pages.  A block of
+ * several pages is the first one's, and those after it have 0. */
+void page_transfer_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 
 /* After the queue has been destroyed: frees what the job has gathered. */
 void page_compress_job_end(PageJob *job);
 void page_decompress_job_end(PageJob *job);
+void page_transfer_job_end(PageJob *job);
 void page_job_end(PageJob *job, void (*context_free)(void *));
 
 /* What a request's input is at most: its pages, or the body of a record. */

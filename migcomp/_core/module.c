@@ -19,6 +19,7 @@
 #include "page_write.h"
 #include "qemu_ram.h"
 #include "workqueue.h"
+#include "xbzrle_cache.h"
 #include "xxh64.h"
 
 #include <errno.h>
@@ -26,12 +27,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "python/common.h"
 #include "python/library.h"
 #include "python/page_map.h"
 #include "python/qemu_ram.h"
+#include "python/xbzrle.h"
+#include "python/xbzrle_load.h"
 #include "python/xxh64.h"
 #include "python/handler.h"
 #include "python/request.h"
@@ -51,11 +55,15 @@ static PyMethodDef core_methods[] = {
     {"python_library", core_python_library, METH_VARARGS, NULL},
     {"compressor", (PyCFunction)(void (*)(void))core_compressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
+    {"transfer", (PyCFunction)(void (*)(void))core_transfer,
+     METH_VARARGS | METH_KEYWORDS, NULL},
     {"decompressor", (PyCFunction)(void (*)(void))core_decompressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"python_handler", (PyCFunction)(void (*)(void))core_python_handler,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"xxh64", core_xxh64, METH_O, NULL},
+    {"xbzrle_encode", core_xbzrle_encode, METH_VARARGS, NULL},
+    {"xbzrle_load", core_xbzrle_load, METH_VARARGS, NULL},
     {0},
 };
 
@@ -92,6 +100,8 @@ static int core_exec(PyObject *module)
                    add_type(module, &page_map_spec, &state->page_map_type) ||
                    add_type(module, &xxh64_spec, &state->xxh64_type) ||
                    add_type(module, &qemu_ram_spec, &state->qemu_ram_type) ||
+                   add_type(module, &xbzrle_cache_spec,
+                            &state->xbzrle_cache_type) ||
                    add_type(module, &handler_spec, &state->handler_type) ||
                    add_type(module, &page_request_spec,
                             &state->page_request_type) ||
@@ -114,7 +124,13 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, STORED_RAW) ||
                    PyModule_AddIntMacro(module, STORED_BLOCK) ||
                    PyModule_AddIntMacro(module, STORED_PART) ||
-                   PyModule_AddIntMacro(module, PAGE_BLOCK_MAX)
+                   PyModule_AddIntMacro(module, PAGE_BLOCK_MAX) ||
+                   PyModule_AddIntMacro(module, PAGE_UNCHANGED) ||
+                   PyModule_AddIntMacro(module, XBZRLE_ZERO) ||
+                   PyModule_AddIntMacro(module, XBZRLE_UNCHANGED) ||
+                   PyModule_AddIntMacro(module, XBZRLE_DELTA) ||
+                   PyModule_AddIntMacro(module, XBZRLE_OVERFLOW) ||
+                   PyModule_AddIntMacro(module, XBZRLE_MISS)
                ? -1
                : 0;
 }
@@ -127,6 +143,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->page_map_type);
     Py_VISIT(state->xxh64_type);
     Py_VISIT(state->qemu_ram_type);
+    Py_VISIT(state->xbzrle_cache_type);
     Py_VISIT(state->handler_type);
     Py_VISIT(state->page_request_type);
     Py_VISIT(state->object_request_type);
@@ -149,6 +166,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->page_map_type);
     Py_CLEAR(state->xxh64_type);
     Py_CLEAR(state->qemu_ram_type);
+    Py_CLEAR(state->xbzrle_cache_type);
     Py_CLEAR(state->handler_type);
     Py_CLEAR(state->page_request_type);
     Py_CLEAR(state->object_request_type);

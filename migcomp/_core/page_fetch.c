@@ -263,3 +263,16 @@ int page_fetch_input(const PageFetcher *own, const PageJob *job,
     request->map = NULL;
     return 0;
 }
+
+int page_fetch_previous(PageRequest *request, uint32_t i, uint8_t *to)
+{
+    const PageFetcher plain = {.map = request->previous};
+
+    if (!page_fetch(&plain, request->first_page + i, to,
+                    &request->failure.error)) {
+        return 0;
+    }
+    request->failure.page = request->first_page + i;
+    request->failure.image = true;
+    return -EIO;
+}

@@ -35,4 +35,8 @@ int page_fetch(const PageFetcher *fetcher, uint64_t page, uint8_t *to,
 int page_fetch_input(const PageFetcher *own, const PageJob *job,
                      PageRequest *request);
 
+/* What the receiver has of the request's page i, in whose map no page is
+ * encoded.  0 or -EIO. */
+int page_fetch_previous(PageRequest *request, uint32_t i, uint8_t *to);
+
 #endif

@@ -12,7 +12,7 @@
 
 /*
  * How a page stands in a stream; the values are the stream format's (see
- * docs/stream-format.md).
+ * docs/stream-format.md), but for the last.
  */
 typedef enum PageClass {
     PAGE_ZERO = 0,         /* all bytes zero; QEMU counts it as duplicate */
@@ -20,6 +20,7 @@ typedef enum PageClass {
     PAGE_DEDUPLICATED = 2, /* equal to an earlier page */
     PAGE_NORMAL = 3,       /* as it is */
     PAGE_COMPRESSED = 4,
+    PAGE_UNCHANGED = 5, /* as the receiver has it; in no stream */
     PAGE_CLASSES
 } PageClass;
 

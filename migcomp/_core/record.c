@@ -63,6 +63,10 @@ static int read_detail(const PageJob *job, PageRequest *request, uint32_t i,
             request->sizes[i] = load_le16(at);
         }
         return 0;
+    case PAGE_UNCHANGED:
+        return request->previous
+                   ? 0
+                   : record_malformed(request, i, "a page of unknown class");
     default:
         return 0;
     }

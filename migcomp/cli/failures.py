@@ -14,6 +14,7 @@ code  meaning
 7     an output exists, or cannot be written
 8     the stream is sound, but of another image
 9     a benchmark found that a work queue does not do what it should
+10    after a simulated migration, the two sides were not equal
 129   SIGHUP
 130   Ctrl-C
 141   who reads our output has gone

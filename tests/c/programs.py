@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "migcomp" / "_core"
 QUEUE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
 PAGE_SOURCES = (
+    "classify.c",
     "codec.c",
     "codec_libdeflate.c",
     "codec_lz4.c",
@@ -33,7 +34,11 @@ PAGE_SOURCES = (
     "page_write.c",
     "pages.c",
     "record.c",
+    "transfer.c",
+    "transfer_life.c",
     "xbzrle.c",
+    "xbzrle_cache.c",
+    "xbzrle_compare.c",
     "xxh64.c",
 )
 BENCH_SOURCES = (
@@ -50,6 +55,7 @@ CORE_HEADERS = tuple(sorted(header.name for header in CORE.glob("*.h")))
 PROGRAMS = (
     "bench_counts",
     "bench_designs",
+    "delta_faults",
     "event_lost_wakeup",
     "page_faults",
     "wq_affinity",
@@ -90,12 +96,14 @@ FAULTS = (
 PARTS = {
     "bench_counts": BENCH_SOURCES,
     "bench_designs": BENCH_SOURCES,
+    "delta_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "wq_faults": ("faults.c",),
 }
 WRAPPED: dict[str, tuple[str, ...]] = {
     # It has a replacement of its own for these.
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
+    "delta_faults": FAULTS,
     "page_faults": FAULTS,
     "wq_faults": FAULTS,
 }
@@ -120,10 +128,13 @@ RUNNERS = {
     tool: ("valgrind", f"--tool={tool}", "-q", "--fair-sched=try", "--error-exitcode=9")
     for tool in ("helgrind", "drd")
 }
-# Two measure CPU time, which valgrind multiplies; page_faults maps and unmaps so
-# much memory that it takes many minutes, and has one worker only; bench_designs
-# is of mutexes and conditions, whose timed waits helgrind reports at random.
-NOT_UNDER_VALGRIND = ("bench_designs", "page_faults", "wq_affinity", "wq_idle")
+# Two measure CPU time, which valgrind multiplies; page_faults and delta_faults map
+# and unmap so much memory that they take many minutes, and have one worker only;
+# bench_designs is of mutexes and conditions, whose timed waits helgrind reports at
+# random.
+NOT_UNDER_VALGRIND = (
+    *("bench_designs", "delta_faults", "page_faults", "wq_affinity", "wq_idle"),
+)
 JITTER_WRAPPED = ("event_reset", "event_set", "event_wait")
 
 # Whatever the environment says, nothing is turned off or suppressed.

@@ -28,6 +28,8 @@ static const struct Failure {
     {"ZSTD_DCtx_setParameter", -1, false},
     {"ZSTD_decompressDCtx", -1, false},
     {"ZSTD_decompressStream", -1, false},
+    {"ZSTD_CCtx_refPrefix", -1, false},
+    {"ZSTD_DCtx_refPrefix", -1, false},
     {"LZ4_createStream", 0, false},
     {"LZ4_compress_fast_extState", 0, false},
     {"LZ4_compress_fast_continue", 0, false},
@@ -37,6 +39,8 @@ static const struct Failure {
     {"LZ4_compress_HC_continue", 0, false},
     {"LZ4_saveDictHC", 0, false},
     {"LZ4_decompress_safe_usingDict", -1, false},
+    {"LZ4_loadDict", 0, false},
+    {"LZ4_loadDictHC", 0, false},
     {"deflateInit_", -4, false},
     {"deflate", -2, false},
     {"deflateReset", -2, true},
@@ -75,7 +79,7 @@ static uintptr_t pass(unsigned i, uintptr_t a, uintptr_t b, uintptr_t c,
 #define EACH(DO)                                                           \
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10)     \
     DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19) DO(20)  \
-    DO(21) DO(22) DO(23) DO(24) DO(25) DO(26)
+    DO(21) DO(22) DO(23) DO(24) DO(25) DO(26) DO(27) DO(28) DO(29) DO(30)
 #define NAME(i) stand_in_##i,
 
 EACH(STAND_IN)

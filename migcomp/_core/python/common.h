@@ -9,6 +9,7 @@ typedef struct ModuleState {
     PyTypeObject *dedup_type;
     PyTypeObject *xxh64_type;
     PyTypeObject *qemu_ram_type;
+    PyTypeObject *xbzrle_cache_type;
     PyTypeObject *handler_type;
     PyTypeObject *page_request_type;
     PyTypeObject *object_request_type;

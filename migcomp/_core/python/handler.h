@@ -4,6 +4,7 @@
 typedef enum HandlerKind {
     HANDLER_COMPRESS,
     HANDLER_DECOMPRESS,
+    HANDLER_TRANSFER,
     HANDLER_PYTHON,
 } HandlerKind;
 
@@ -146,6 +147,13 @@ static HandlerObject *handler_object(ModuleState *state, HandlerKind kind)
     return self;
 }
 
+/* What a block holds at most. */
+static size_t delta_bytes(const PageJob *job)
+{
+    return (size_t)job->page_size *
+           (job->grouping == GROUPING_PAGE ? 1 : job->pages_max);
+}
+
 static int check_job(const PageJob *job)
 {
     size_t bytes = (size_t)job->page_size * job->pages_max;
@@ -163,6 +171,15 @@ static int check_job(const PageJob *job)
                (job->grouping == GROUPING_STREAM && !job->channels)) {
         PyErr_Format(PyExc_ValueError, "channels must be 1 to %u",
                      CHANNELS_MAX);
+    } else if (job->deltas && job->grouping == GROUPING_STREAM) {
+        PyErr_SetString(PyExc_ValueError,
+                        "deltas need grouping page or packet");
+    } else if (job->deltas && delta_bytes(job) > job->library->ops->delta_max) {
+        PyErr_Format(PyExc_ValueError,
+                     "deltas of %s are of %zu KiB at most: take smaller "
+                     "packets, or grouping page",
+                     job->library->ops->name,
+                     job->library->ops->delta_max >> 10);
     } else if (job->grouping == GROUPING_STREAM &&
                !job->library->ops->streaming) {
         PyErr_Format(PyExc_ValueError,
@@ -174,40 +191,67 @@ static int check_job(const PageJob *job)
     return -1;
 }
 
+/* -1 with an exception. */
+static int bind_deltas(const ModuleState *state, LibraryObject *library)
+{
+    CodecError error = {""};
+    int failed;
+
+    Py_BEGIN_CRITICAL_SECTION(library);
+    failed = codec_library_bind_deltas(library->library, &error);
+    Py_END_CRITICAL_SECTION();
+    if (failed) {
+        PyObject *reason = text_of(error.text);
+
+        PyErr_SetObject(state->codec_unavailable, reason);
+        Py_XDECREF(reason);
+    }
+    return failed;
+}
+
 static PyObject *page_handler(PyObject *module, PyObject *args,
                               PyObject *keywords, HandlerKind kind)
 {
     static char *names[] = {"library",   "level",     "grouping",
                             "page_size", "pages_max", "channels",
                             "fill_zeros", "output_fd", "source",
-                            "dedup",     "salvage",   NULL};
+                            "dedup",     "salvage",   "deltas",
+                            NULL};
     ModuleState *state = PyModule_GetState(module);
     PyObject *library, *source = NULL;
     int level = 0, grouping = 0, fill_zeros = 0, output_fd = -1;
-    int dedup = 0, salvage = 0;
+    int dedup = 0, salvage = 0, deltas = 0;
     uint32_t page_size = 0, pages_max = 0, channels = 0;
     const CodecLibrary *codec;
     HandlerObject *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piOpp", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|$iiO&O&O&piOppp", names,
                                      state->library_type, &library, &level,
                                      &grouping, to_uint32, &page_size,
                                      to_uint32, &pages_max, to_uint32,
                                      &channels, &fill_zeros, &output_fd,
-                                     &source, &dedup, &salvage)) {
+                                     &source, &dedup, &salvage, &deltas)) {
         return NULL;
     }
     if (source == Py_None) {
         source = NULL;
     }
+    if (kind == HANDLER_TRANSFER &&
+        (fill_zeros || output_fd >= 0 || source || dedup || salvage)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "that is not for a handler that transfers");
+    }
     if (source && !PyObject_TypeCheck(source, state->page_map_type)) {
         return PyErr_Format(PyExc_TypeError, "source must be a PageMap");
     }
     codec = ((LibraryObject *)library)->library;
-    if (kind == HANDLER_COMPRESS &&
+    if (kind != HANDLER_DECOMPRESS &&
         (level < codec->level_min || level > codec->level_max)) {
         return PyErr_Format(PyExc_ValueError, "level must be %d to %d",
                             codec->level_min, codec->level_max);
+    }
+    if (deltas && bind_deltas(state, (LibraryObject *)library)) {
+        return NULL;
     }
     self = handler_object(state, kind);
     if (!self) {
@@ -226,6 +270,7 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
         .fill_zeros = fill_zeros,
         .dedup = dedup,
         .salvage = salvage,
+        .deltas = deltas,
         .output_fd = output_fd,
         .source = source ? &self->source->map : NULL,
     };
@@ -246,6 +291,12 @@ static PyObject *core_decompressor(PyObject *module, PyObject *args,
                                    PyObject *keywords)
 {
     return page_handler(module, args, keywords, HANDLER_DECOMPRESS);
+}
+
+static PyObject *core_transfer(PyObject *module, PyObject *args,
+                               PyObject *keywords)
+{
+    return page_handler(module, args, keywords, HANDLER_TRANSFER);
 }
 
 static PyObject *core_python_handler(PyObject *module, PyObject *args,

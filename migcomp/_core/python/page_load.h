@@ -53,6 +53,7 @@ static PageRequest *loadable(RequestObject *self, bool compressing,
     request->input_size = 0;
     request->mapped = false;
     request->map = NULL;
+    request->previous = NULL;
     request->has_holes = false;
     request->details_size = 0;
     request->data_size = 0;
@@ -83,7 +84,46 @@ static int set_holes(PageRequest *request, uint32_t pages, PyObject *holes)
     return 0;
 }
 
-/* load(page_map, first_page, pages, stage, channel, holes) */
+/* Whether previous, a PageMap or None, can be what the receiver has of these
+ * pages; 0 with an exception if not. */
+static int check_previous(const RequestObject *self, const ModuleState *state,
+                          PyObject *previous, uint64_t first_page,
+                          uint32_t pages)
+{
+    if (previous == Py_None) {
+        return 1;
+    }
+    if (!PyObject_TypeCheck(previous, state->page_map_type)) {
+        PyErr_SetString(PyExc_TypeError, "previous must be a PageMap");
+        return 0;
+    }
+    const PageMap *map = &((PageMapObject *)previous)->map;
+
+    if (!self->job->deltas) {
+        PyErr_SetString(PyExc_ValueError, "the handler makes no deltas");
+    } else if (map->page_size != self->job->page_size ||
+               first_page > map->pages || pages > map->pages - first_page ||
+               page_map_encoded(map)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "previous must have these pages, of the handler's "
+                        "size, and not encoded");
+    } else {
+        return 1;
+    }
+    return 0;
+}
+
+/* One that was checked. */
+static void set_previous(RequestObject *self, PageRequest *request,
+                         PyObject *previous)
+{
+    if (previous != Py_None) {
+        self->previous = Py_NewRef(previous);
+        request->previous = &((PageMapObject *)previous)->map;
+    }
+}
+
+/* load(page_map, first_page, pages, stage, channel, holes, previous) */
 static PyObject *page_request_load(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
@@ -91,20 +131,23 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
     uint64_t first_page;
     uint32_t pages, stage, channel;
     PageMapObject *map;
-    PyObject *source, *holes = Py_None;
+    PyObject *source, *holes = Py_None, *previous = Py_None;
     PageRequest *request;
 
     if (!state ||
-        !PyArg_ParseTuple(args, "O!O&O&O&O&|O:load", state->page_map_type,
+        !PyArg_ParseTuple(args, "O!O&O&O&O&|OO:load", state->page_map_type,
                           &source, to_uint64, &first_page, to_uint32, &pages,
-                          to_uint32, &stage, to_uint32, &channel, &holes)) {
+                          to_uint32, &stage, to_uint32, &channel, &holes,
+                          &previous)) {
         return NULL;
     }
-    if (stage > STAGE_FRAME) {
+    if (stage > STAGE_FRAME ||
+        (stage != STAGE_WHOLE && previous != Py_None)) {
         return PyErr_Format(PyExc_ValueError, "no such stage");
     }
     request = loadable(self, true, pages, channel);
-    if (!request || set_holes(request, pages, holes)) {
+    if (!request || set_holes(request, pages, holes) ||
+        !check_previous(self, state, previous, first_page, pages)) {
         return NULL;
     }
     if (stage == STAGE_FRAME &&
@@ -132,7 +175,12 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
                         "handler's source");
         return NULL;
     }
-    request->input = page_map_find(&map->map, first_page, pages);
+    set_previous(self, request, previous);
+    /* With previous it is copied, so that reading it and reading that can be
+     * guarded one after the other. */
+    request->input = request->previous
+                         ? NULL
+                         : page_map_find(&map->map, first_page, pages);
     request->first_page = first_page;
     request->pages = pages;
     request->stage = (Stage)stage;
@@ -225,19 +273,21 @@ static PyObject *page_request_read(PyObject *object, PyObject *args)
     return PyLong_FromSsize_t(got);
 }
 
-/* load_record(body, first_page, pages, channel, checksum, mapped) */
+/* load_record(body, first_page, pages, channel, checksum, mapped, previous) */
 static PyObject *page_request_load_record(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
+    ModuleState *state = state_of(object);
     uint64_t first_page, checksum;
     uint32_t pages, channel;
-    PyObject *body;
+    PyObject *body, *previous = Py_None;
     Py_buffer buffer;
     int mapped;
 
-    if (!PyArg_ParseTuple(args, "OO&O&O&O&p:load_record", &body, to_uint64,
+    if (!state ||
+        !PyArg_ParseTuple(args, "OO&O&O&O&p|O:load_record", &body, to_uint64,
                           &first_page, to_uint32, &pages, to_uint32, &channel,
-                          to_uint64, &checksum, &mapped)) {
+                          to_uint64, &checksum, &mapped, &previous)) {
         return NULL;
     }
     int failed = mapped ? guard_install() : 0;
@@ -252,10 +302,12 @@ static PyObject *page_request_load_record(PyObject *object, PyObject *args)
     }
     PageRequest *request = loadable(self, false, pages, channel);
 
-    if (!request) {
+    if (!request ||
+        !check_previous(self, state, previous, first_page, pages)) {
         PyBuffer_Release(&buffer);
         return NULL;
     }
+    set_previous(self, request, previous);
     self->body = buffer;
     request->first_page = first_page;
     request->pages = pages;

@@ -21,6 +21,7 @@ typedef struct RequestObject {
     Py_ssize_t exports;        /* buffers of data in use, and pins */
     PyObject *source; /* what input points into: a PageMap or a buffer */
     Py_buffer body;   /* held while source is a buffer */
+    PyObject *previous; /* the request's PageMap of what the receiver has */
     /* Of requests for Python handlers. */
     PyObject *payload, *result, *thread_state;
 } RequestObject;
@@ -78,6 +79,7 @@ static void drop_source(RequestObject *self)
     self->body = (Py_buffer){0};
     PyBuffer_Release(&body);
     Py_CLEAR(self->source);
+    Py_CLEAR(self->previous);
 }
 
 static int request_traverse(PyObject *object, visitproc visit, void *arg)
@@ -88,6 +90,7 @@ static int request_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->exported);
     Py_VISIT(self->source);
     Py_VISIT(self->body.obj);
+    Py_VISIT(self->previous);
     Py_VISIT(self->payload);
     Py_VISIT(self->result);
     Py_VISIT(self->thread_state);
