@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tests.qemu_answers import statistics_of
 
 QEMU_HERE = (7, 2)
 SLOWLY, QUICKLY = 20_000, 10**12  # bytes a second
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 Said = tuple[dict[str, Any], str]  # query-migrate and `info migrate`
 
@@ -63,9 +63,13 @@ def sayings(folder: Path) -> dict[str, Said]:
             text = guest("human-monitor-command", **{"command-line": "info migrate"})
             return guest("query-migrate"), text.replace("\r\n", "\n")
 
-        def wait() -> None:
-            while guest("query-migrate")["status"] not in ("completed", "cancelled"):
+        def until(done: Callable[[dict[str, Any]], bool]) -> None:
+            while not done(answer := guest("query-migrate")):
+                assert answer["status"] in ("active", "cancelling", "device"), answer
                 time.sleep(0.05)
+
+        def wait() -> None:
+            until(lambda answer: answer["status"] in ("completed", "cancelled"))
 
         for name, capabilities in (
             ("plain", ()),
@@ -79,12 +83,13 @@ def sayings(folder: Path) -> dict[str, Said]:
             wait()
             said[f"{name}-completed"] = say()
         migrate("auto-converge")
-        # Any write is too much, and none of the rounds is the last.
+        # Any write is too much, and the guest writes more quickly than this.
         least = {"throttle-trigger-threshold": 1, "downtime-limit": 1}
         guest("migrate-set-parameters", **least)
-        speed(8_000_000)
-        while "cpu-throttle-percentage" not in guest("query-migrate"):
-            time.sleep(0.05)
+        speed(20_000_000)
+        until(lambda answer: answer["ram"]["remaining"] < 16 << 20)
+        speed(1_000_000)
+        until(lambda answer: "cpu-throttle-percentage" in answer)
         said["throttled-active"] = say()
         guest("migrate_cancel")
         wait()
