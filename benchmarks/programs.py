@@ -67,6 +67,18 @@ def build_queue_constants(folder: Path) -> Path:
     )
 
 
+def build_xbzrle(folder: Path) -> Path:
+    """With the optimisation that the package is built with."""
+    return _compile(
+        folder / "xbzrle",
+        "-O2",
+        f"-I{CORE}",
+        HERE / "xbzrle.c",
+        CORE / "xbzrle.c",
+        CORE / "xbzrle_compare.c",
+    )
+
+
 def limit_command(
     limit: Path,
     image: Path,

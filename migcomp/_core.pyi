@@ -130,6 +130,7 @@ def transfer(
     page_size: int,
     pages_max: int,
     channels: int = 0,
+    deltas: bool = False,
 ) -> Handler:
     """Compresses PageRequests as a sender and decompresses them as a receiver would.
 
@@ -137,7 +138,7 @@ def transfer(
     compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
     size of its block, which may exceed the page's.  Zero pages have 0, as have all
     but the first of the pages that share a block.  Of ``load``'s stages there is
-    only 0.
+    only 0.  ``deltas``: as of the compressor.
     """
 
 def python_handler(

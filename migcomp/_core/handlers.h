@@ -133,7 +133,7 @@ size_t page_job_data_room(const PageJob *job);
  */
 void page_compress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
-/* Compresses and decompresses again; see transfer.c.  details: the size of
+/* Compresses and decompresses again; see transfer.h.  details: the size of
  * each page's block, 4 bytes little-endian, 0 for zero pages.  A block of
  * several pages is the first one's, and those after it have 0. */
 void page_transfer_ops(PageJob *job, ThreadedWorkqueueOps *ops);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -80,6 +81,20 @@ def _codecs() -> Sequence[str]:
 )
 @migration_options
 @click.option(
+    "--interval",
+    type=click.FloatRange(0.001, 1e6),
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="Time between two snapshots.",
+)
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="IMAGE is a recorded QEMU migration stream: send what it sent, round by "
+    "round.",
+)
+@click.option(
     "--costs",
     "costs_file",
     metavar="FILE",
@@ -108,6 +123,8 @@ def command(
     engine: str,
     codec: str | None,
     level: int | None,
+    interval: float,
+    replay: bool,
     costs_file: str | None,
     save_costs: str | None,
     page_size: int,
@@ -119,30 +136,31 @@ def command(
 ) -> None:
     """Migrate a guest whose memory is IMAGE over a link, as QEMU would, and report.
 
+    Several IMAGEs are snapshots of one guest, the oldest first: it writes what
+    they differ in.  With one IMAGE only, it writes nothing.
     Nothing leaves this machine: the link's time is computed, pages are really
     compressed, and decoded on the other side, which must be equal in the end.
     """
-    from migcomp.images.open import open_image
+    from migcomp.cli.guest import open_guest
     from migcomp.precopy.costs import load_costs, measured_costs
-    from migcomp.precopy.dirty import IdleGuest
     from migcomp.precopy.engines.choice import EngineChoice
     from migcomp.precopy.link import Link
-    from migcomp.precopy.memory import GuestMemory
     from migcomp.precopy.simulate import simulate
 
+    if replay and len(images) > 1:
+        raise click.UsageError("--replay takes one IMAGE, a recorded stream")
     for path in images:
         check_input(path)
     parameters = parameters_of(qmp)
-    with open_image(images[0], page_size=page_size) as image:
-        source = GuestMemory.copy_of(image)
-    with (
-        source,
-    ):
+    with ExitStack() as stack:
+        source, guest = open_guest(
+            stack, images, interval=interval, replay=replay, page_size=page_size
+        )
         size = source.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
         result = simulate(
             source,
-            IdleGuest(),
+            guest,
             EngineChoice(engine, codec, level),
             Link(bandwidth, latency / 1000),
             parameters,

@@ -8,15 +8,17 @@ A file of costs is a JSON object, times nanoseconds of one thread for a page::
       "page-size": 4096,
       "zero-ns": 90,
       "send-ns": 700,
+      "hash-ns": 300,
       "submit-ns": 3000,
       "handover-ns": 48000,
       "codecs": {"zstd": {"1": {"packet": {"compressed": 2900, "normal": 2900}}}}
     }
 
-``zero-ns`` finds a page to be zero, ``send-ns`` gives a page to the kernel.  Where a
-page is handed to a thread under a mutex, ``submit-ns`` is what that takes of the one
-thread's time, and ``handover-ns`` passes until the other has it.  Under codec, level
-and grouping stand pages that shrink and such that do not (``normal``).
+``zero-ns`` finds a page to be zero, ``send-ns`` gives a page to the kernel,
+``hash-ns`` looks for an equal one.  Where a page is handed to a thread under a mutex,
+``submit-ns`` is what that takes of the one thread's time, and ``handover-ns`` passes
+until the other has it.  Under codec, level and grouping stand pages that shrink and
+such that do not (``normal``).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migcomp._core import BenchJob
+from migcomp._core import BenchJob, xxh64
 from migcomp.errors import ImageError
 from migcomp.measure import machine
 from migcomp.precopy.results import MEASURED
@@ -67,6 +69,7 @@ class Costs:
     page_size: int
     zero_ns: int
     send_ns: int
+    hash_ns: int
     submit_ns: int
     handover_ns: int
     source: str
@@ -124,6 +127,7 @@ class Costs:
             "page-size": self.page_size,
             "zero-ns": self.zero_ns,
             "send-ns": self.send_ns,
+            "hash-ns": self.hash_ns,
             "submit-ns": self.submit_ns,
             "handover-ns": self.handover_ns,
             "codecs": codecs,
@@ -133,7 +137,12 @@ class Costs:
 def measured_costs(page_size: int) -> Costs:
     """Measures at once what no engine's own work is, which takes 0.1 s."""
     return Costs(
-        page_size, _zero_ns(page_size), _send_ns(page_size), *_handover_ns(), MEASURED
+        page_size,
+        _zero_ns(page_size),
+        _send_ns(page_size),
+        _hash_ns(page_size),
+        *_handover_ns(),
+        MEASURED,
     )
 
 
@@ -170,10 +179,11 @@ def _from_json(data: Any, path: str, page_size: int) -> Costs:
                 for kind in _KINDS:
                     work = Work(codec, int(level), grouping)
                     stored[work, kind] = _ns(kinds, kind)
-    zero, send, submit, handover = (
-        _ns(data, f"{name}-ns") for name in ("zero", "send", "submit", "handover")
+    zero, send, hash_, submit, handover = (
+        _ns(data, f"{name}-ns")
+        for name in ("zero", "send", "hash", "submit", "handover")
     )
-    return Costs(page_size, zero, send, submit, handover, path, stored)
+    return Costs(page_size, zero, send, hash_, submit, handover, path, stored)
 
 
 def _ns(data: Any, name: str) -> int:
@@ -188,6 +198,13 @@ def _zero_ns(page_size: int) -> int:
     touched = b"\1" * _TRIED_BYTES
     start = time.thread_time_ns()
     touched.find(0)
+    return (time.thread_time_ns() - start) * page_size // _TRIED_BYTES
+
+
+def _hash_ns(page_size: int) -> int:
+    touched = b"\1" * _TRIED_BYTES
+    start = time.thread_time_ns()
+    xxh64(touched)
     return (time.thread_time_ns() - start) * page_size // _TRIED_BYTES
 
 

@@ -39,6 +39,7 @@ class Carried:
     zero: int
     normal: int
     compressed: int
+    unchanged: int
     cpu_ns: int
     channel: int
 
@@ -46,14 +47,27 @@ class Carried:
     def size(self) -> int:
         return sum(self.sizes)
 
+    @property
+    def content(self) -> int:
+        """Pages that take a place in a block."""
+        return self.normal + self.compressed
+
 
 class Courier:
     """Has real threads; how many is of no account for what it gives."""
 
     def __init__(
-        self, codec: Codec, grouping: str, page_size: int, pages: int, channels: int = 0
+        self,
+        codec: Codec,
+        grouping: str,
+        page_size: int,
+        pages: int,
+        channels: int = 0,
+        *,
+        deltas: bool = False,
     ) -> None:
-        """``pages``: how many go together at most."""
+        """``pages``: how many go together at most.  Raises CodecUnavailable where
+        there are to be deltas, and the codec has none."""
         self._codec = codec
         self._pages = pages
         self._threads = min(usable_cpus(), _MOST_REAL_THREADS)
@@ -68,6 +82,7 @@ class Courier:
                 page_size=page_size,
                 pages_max=pages,
                 channels=channels if self._streams else 0,
+                deltas=deltas,
             ),
         )
 
@@ -76,9 +91,12 @@ class Courier:
         source: GuestMemory,
         destination: GuestMemory | None,
         groups: Iterable[tuple[Sequence[int], int]],
+        *,
+        deltas: bool = False,
     ) -> Iterator[Carried]:
         """``groups``: pages that go together, and their channel; what they come to
-        is in the same order.  Nowhere without a destination.
+        is in the same order.  Nowhere without a destination.  ``deltas``: against
+        what the destination has; no page may be in two groups then.
 
         To be exhausted.  Raises WorkerError.
         """
@@ -96,6 +114,8 @@ class Courier:
                     len(pages),
                     0,
                     channel if self._streams else 0,
+                    None,
+                    destination.page_map(pages) if deltas and destination else None,
                 )
                 queue.submit_request(request)
                 waiting.append((pages, channel))
@@ -115,6 +135,7 @@ class Courier:
         channel: int,
     ) -> Carried:
         zero, _, _, normal, compressed = request.counts
+        unchanged = len(pages) - zero - normal - compressed
         if destination is not None:
             with memoryview(request) as arrived:
                 _put(destination, pages, arrived, all_zero=zero == len(pages))
@@ -127,6 +148,7 @@ class Courier:
             zero,
             normal,
             compressed,
+            unchanged,
             request.elapsed_ns,
             channel,
         )

@@ -17,8 +17,10 @@ class Sent:
     By QMP's definitions: ``normal`` pages went as they are (or through multifd),
     ``duplicate`` are zero, ``compressed`` went through compress-threads and took
     ``compressed_size`` bytes, headers of 8 bytes not counted.  ``skipped`` pages were
-    found unchanged, and nothing was sent for them.  ``deduplicated`` ones went as
-    the number of an equal page, which QEMU cannot.
+    found unchanged, and nothing was sent for them.  ``deltas`` went as what differs
+    from the page sent before, ``deduplicated`` ones as the number of an equal page.
+    ``xbzrle_pages`` are hits in XBZRLE's cache: deltas, unchanged pages, and
+    overflows, which went normal.
 
     ``main_bytes`` and ``multifd_bytes`` are as QEMU counts them, and limits their
     rate; ``wire_bytes`` is what went over the link.
@@ -29,6 +31,7 @@ class Sent:
     compressed: int = 0
     compressed_size: int = 0
     busy: int = 0
+    deltas: int = 0
     deduplicated: int = 0
     xbzrle_pages: int = 0
     xbzrle_bytes: int = 0
@@ -50,8 +53,8 @@ class Sent:
             self.normal
             + self.duplicate
             + self.compressed
+            + self.deltas
             + self.deduplicated
-            + self.xbzrle_pages
             + self.skipped
         )
 

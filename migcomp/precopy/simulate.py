@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from migcomp.measure import machine
 from migcomp.precopy.clock import Clock
@@ -38,15 +39,17 @@ def simulate(
     """
     began = time.perf_counter()
     clock, window = Clock(link), Window(parameters)
-    engine = open_engine(choice, parameters, clock, window, costs, source)
-    try:
-        with GuestMemory(source.path, source.blocks, source.page_size) as destination:
-            migration = Migration(
-                source, destination, guest, engine, clock, window, parameters, watch
-            )
-            outcome = migration.run()
-    finally:
-        engine.close()
+    with (
+        GuestMemory(source.path, source.blocks, source.page_size) as destination,
+        # Before the memory, parts of which it may hold.
+        closing(
+            open_engine(choice, parameters, clock, window, costs, source)
+        ) as engine,
+    ):
+        migration = Migration(
+            source, destination, guest, engine, clock, window, parameters, watch
+        )
+        outcome = migration.run()
     return SimulationResult(
         images=tuple(images) or (source.path,),
         blocks=source.blocks,

@@ -35,6 +35,7 @@ PAGE_SOURCES = (
     "pages.c",
     "record.c",
     "transfer.c",
+    "transfer_life.c",
     "xbzrle.c",
     "xbzrle_cache.c",
     "xbzrle_compare.c",

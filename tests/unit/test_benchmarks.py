@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from benchmarks.contenders import QUEUE_PATTERNS, Contender, Engine, Program, Qu
 from benchmarks.peers import Setup, contenders  # noqa: E402
 from benchmarks.programs import (  # noqa: E402
     build_limit,
+    build_xbzrle,
     compiler,
     limit_command,
 )
@@ -34,6 +36,7 @@ from benchmarks.samples import Sample, ratios, values_of  # noqa: E402
 from benchmarks.tables import costs_table, targets_table, times_table  # noqa: E402
 from benchmarks.targets import TARGETS, Target, evaluate  # noqa: E402
 from migcomp.codecs import Provider, providers  # noqa: E402
+from tests.conftest import make_pages  # noqa: E402
 
 PAGE = 4096
 PACKET_PAGES = 128
@@ -277,6 +280,24 @@ def test_anonymous_memory_is_seen() -> None:
     peak = process.anonymous_peak([sys.executable, "-c", script])
     assert 0 < interpreter < 32 << 20
     assert 64 << 20 <= peak - interpreter < 80 << 20
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+def test_xbzrle_takes_the_pages_that_differ(tmp_path: Path) -> None:
+    old, new = bytearray(make_pages("text", "noise", "zero", "noise")), bytearray()
+    new[:] = old
+    new[PAGE + 7] ^= 1  # 3 bytes
+    new[3 * PAGE :] = bytes(b ^ 1 for b in old[3 * PAGE :])  # does not fit
+    for name, image in (("old", old), ("new", new)):
+        (tmp_path / name).write_bytes(image)
+    command = [build_xbzrle(tmp_path), tmp_path / "old", tmp_path / "new", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, *ways = done.stdout.splitlines()
+    assert first == f"2 pages, {(3 + PAGE) / 2:.1f} bytes a delta, 50.0 % overflow"
+    assert [way.split("  ")[0] for way in ways][:: len(ways) - 1] == [
+        "memcpy",
+        "64-bit words",
+    ]
 
 
 def test_engine_reads_the_report_of_a_run(tmp_path: Path) -> None:

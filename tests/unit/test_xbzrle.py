@@ -306,7 +306,7 @@ def test_a_delta_whose_size_is_too_long_for_its_record() -> None:
     assert sent[:3] == (bytes([OVERFLOW]), struct.pack("=I", size), new)
 
 
-def test_memory_is_that_of_the_pages() -> None:
+def test_memory_does_not_grow_with_the_cache() -> None:
     """A cache of 64 GiB (whose places take 384 MiB of addresses) holds one page."""
     cache = _core.XbzrleCache(64 << 30, PAGE)
     before = resident()
@@ -336,7 +336,7 @@ def test_no_such_cache(cache_bytes: int, page_size: int, message: str) -> None:
         _core.XbzrleCache(cache_bytes, page_size)
 
 
-def test_no_memory_for_a_cache() -> None:
+def test_a_cache_of_exbibytes() -> None:
     with pytest.raises(MemoryError):
         _core.XbzrleCache(1 << 63, PAGE)
 

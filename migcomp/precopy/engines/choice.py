@@ -14,7 +14,7 @@ from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.window import Window
 
-ENGINES = ("none", "compress", "multifd")
+ENGINES = ("none", "compress", "multifd", "xbzrle", "packets", "delta", "dedup")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,19 @@ def open_engine(
                 name, level=level, grouping="packet" if name == "none" else "stream"
             )
             return MultifdEngine(codec, parameters, clock, costs, memory)
+        case "xbzrle":
+            from migcomp.precopy.engines.xbzrle import XbzrleEngine
+
+            return XbzrleEngine(parameters, clock, costs, memory)
+        case "packets" | "delta" | "dedup":
+            from migcomp.precopy.engines.packets import PacketEngine
+
+            codec = open_codec(
+                choice.codec or "zstd", level=choice.level, grouping="packet"
+            )
+            return PacketEngine(
+                choice.name, codec, parameters.compress_threads, clock, costs, memory
+            )
     raise MigcompError(
         f"there is no engine {choice.name!r}; there are {', '.join(ENGINES)}"
     )

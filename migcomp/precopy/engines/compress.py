@@ -74,8 +74,8 @@ class CompressEngine:
         spent = costs.of(
             work, carried.zero, carried.compressed, carried.normal, carried.cpu_ns
         )
-        content = len(carried.pages) - carried.zero
-        page_ns = max(spent - carried.zero * costs.zero_ns, 0) // max(content, 1)
+        spent -= carried.zero * costs.zero_ns
+        page_ns = max(spent, 0) // max(carried.content, 1)
         for page, size in zip(carried.pages, carried.sizes, strict=True):
             name = self._names.change(page)
             if name:

@@ -26,7 +26,7 @@ class PlainEngine:
     def __init__(self, clock: Clock, costs: Costs, memory: GuestMemory) -> None:
         self._clock = clock
         self._costs = costs
-        self._names = framing.BlockNames(memory.blocks, memory.page_size)
+        self.names = framing.BlockNames(memory.blocks, memory.page_size)
         self._courier = Courier(open_codec("none"), "page", memory.page_size, _TOGETHER)
         self.page_bytes = framing.RECORD_HEADER + memory.page_size
 
@@ -43,7 +43,7 @@ class PlainEngine:
         duplicate = sum(group.zero for group in carried)
         normal = len(pages) - duplicate
         size = (
-            self._names.bytes_for(pages)
+            self.names.bytes_for(pages)
             + normal * self.page_bytes
             + duplicate * framing.ZERO_PAGE
         )
