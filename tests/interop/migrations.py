@@ -23,7 +23,7 @@ from tests.interop.machine import Machine, machine
 
 QEMU_VERSION = (7, 2)
 #: Bytes a second.
-LIMITS = (10_000_000, 40_000_000)
+LIMITS = (25_000_000, 60_000_000)
 DOWNTIME_LIMIT = 100
 #: So many lines the guest writes before it is migrated.
 _TICKS = 5
