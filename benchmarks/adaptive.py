@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from migcomp.cli.guest import open_guest
+from migcomp.cli.guest import GuestChoice
 from migcomp.precopy.costs import Costs, load_costs, measured_costs
 from migcomp.precopy.engines.adaptive import CANDIDATES
 from migcomp.precopy.engines.choice import EngineChoice
@@ -39,9 +39,7 @@ def run(
     interval: float,
 ) -> SimulationResult:
     with ExitStack() as stack:
-        memory, guest = open_guest(
-            stack, images, interval=interval, replay=False, page_size=4096
-        )
+        memory, guest = GuestChoice(images, interval).open(stack)
         parameters = Parameters(max_bandwidth=0, compress_threads=threads)
         return simulate(memory, guest, choice, Link(gbit * 1e9), parameters, costs)
 
