@@ -54,7 +54,8 @@ def test_what_is_not_there_is_told() -> None:
     costs = measured()
     costs.of(ZSTD, 0, 1, 0, 1)
     with pytest.raises(
-        ImageError, match="no cost of compressed pages for zstd level 3 in grouping page"
+        ImageError,
+        match="no cost of compressed pages for zstd level 3 in grouping page",
     ):
         costs.fixed().of(Work("zstd", 3, "page"), 0, 1, 0, 0)
 

@@ -168,7 +168,7 @@ def test_auto_converge_brings_it_to_an_end() -> None:
 @pytest.mark.parametrize(
     ("limit", "words"), [({"max_rounds": 4}, "max-rounds"), ({"max_time": 500}, "ms")]
 )
-def test_limits_cancel(limit: dict[str, int], words: str) -> None:
+def test_limits_cancel(limit: dict[str, Any], words: str) -> None:
     with guest_memory(512) as source:
         outcome = migrate(
             source,
