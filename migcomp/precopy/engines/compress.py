@@ -100,7 +100,7 @@ class CompressEngine:
         if self._wait == "on" or not self._threads.full:
             return False
         if self._wait == "adaptive" and (
-            self._clock.link_busy()
+            self._clock.backlog()
             or self._window.ahead(self._clock.now, sent.main_bytes)
         ):
             return False
