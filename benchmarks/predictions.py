@@ -264,6 +264,7 @@ def main(rounds: int, out: Path | None, folder: Path | None) -> None:
                 "metadata": metadata(scratch),
                 "pipe": guests.pipe,
                 "costs": costs.to_json(),
+                "snapshots-apart": seen.seconds,
                 "model": asdict(seen.model(MEMORY_MIB << 8)),
                 "rows": [asdict(each) for each in rows],
             }
