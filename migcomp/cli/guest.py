@@ -29,9 +29,8 @@ def guest_options(function: _Function) -> _Function:
                 "--interval",
                 type=click.FloatRange(0.001, 1e6),
                 metavar="SECONDS",
-                default=1.0,
-                show_default=True,
-                help="Time between two snapshots.",
+                help="Time between two snapshots.  [default: what migcomp capture "
+                "noted beside them, or 1]",
             ),
             click.option(
                 "--fit",
@@ -93,7 +92,7 @@ class GuestChoice:
     model is asked for; sizes are bytes."""
 
     images: Sequence[str]
-    interval: float = 1.0
+    interval: float | None = None
     fit: bool = False
     replay: bool = False
     dirty_rate: int | None = None
@@ -144,7 +143,10 @@ class GuestChoice:
 
     @property
     def _seconds(self) -> list[float]:
-        return [self.interval] * (len(self.images) - 1)
+        from migcomp.precopy.snapshots import noted_seconds
+
+        noted = noted_seconds(self.images) if self.interval is None else None
+        return noted or [self.interval or 1.0] * (len(self.images) - 1)
 
     def _open_one(self, path: str) -> Image:
         from migcomp.images.open import open_image

@@ -127,7 +127,7 @@ def command(
     engine: str,
     codec: str | None,
     level: int | None,
-    interval: float,
+    interval: float | None,
     fit: bool,
     replay: bool,
     dirty_rate: int | None,

@@ -169,8 +169,11 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, initrd: Path, *, incoming: bool = False) -> Iterator[Machine]:
-    """``incoming``: it waits for a migration, and stays stopped behind it."""
+def machine(
+    folder: Path, initrd: Path, *, incoming: bool = False, memory: Path | None = None
+) -> Iterator[Machine]:
+    """``incoming``: it waits for a migration, and stays stopped behind it.  With
+    ``memory``, of MEMORY_MIB, it has that content, and does not start."""
     folder.mkdir()
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", f"{MEMORY_MIB}M"]
     command += ["-kernel", str(kernel()), "-initrd", str(initrd)]
@@ -179,6 +182,10 @@ def machine(folder: Path, initrd: Path, *, incoming: bool = False) -> Iterator[M
     command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
     if incoming:
         command += ["-incoming", "defer", "-S"]
+    if memory is not None:
+        backend = f"memory-backend-file,id=image,mem-path={memory},share=off"
+        command += ["-object", f"{backend},size={MEMORY_MIB}M", "-S"]
+        command += ["-machine", "memory-backend=image"]
     with (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors

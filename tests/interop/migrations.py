@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,52 +99,75 @@ class Guests:
         #: Bytes a second to a file, without a limit.
         self.pipe = said["ram"]["transferred"] * 1000 / said["total-time"]
 
-    def _machine(self, stack: ExitStack, *, loaded: bool) -> Machine:
+    @contextmanager
+    def running(self) -> Iterator[tuple[Machine, Path]]:
+        """A guest that has run a while, and the folder of its machine."""
+        with ExitStack() as stack:
+            guest, folder = self._machine(stack), self._newest
+            guest.load(self.start)
+            guest("cont")
+            guest.wait_for_ticks(_TICKS)
+            yield guest, folder
+
+    def _machine(self, stack: ExitStack) -> Machine:
         self._machines += 1
-        folder = self._folder / f"machine{self._machines}"
-        made = stack.enter_context(machine(folder, self._initrd, incoming=True))
-        if loaded:
-            made.load(self.start)
-        return made
+        return stack.enter_context(machine(self._newest, self._initrd, incoming=True))
+
+    @property
+    def _newest(self) -> Path:
+        return self._folder / f"machine{self._machines}"
 
     def migrate(self, setting: Setting) -> Fact:
+        return self._live(setting) if setting.live else self._stopped(setting)
+
+    def _live(self, setting: Setting) -> Fact:
+        with self.running() as (source, folder):
+            recording = folder / "recording.qemu"
+            said = source.send(
+                f"exec:cat > {recording}",
+                *setting.capabilities,
+                parameters=setting.parameters,
+            )
+        return Fact(setting, recording, said)
+
+    def _stopped(self, setting: Setting) -> Fact:
         with ExitStack() as stack:
-            source = self._machine(stack, loaded=True)
-            image = self.start
-            if setting.live:
-                source("cont")
-                source.wait_for_ticks(_TICKS)
-                image = self._folder / f"recording{self._machines}.qemu"
-                uri = f"exec:cat > {image}"
-            else:
-                target = self._machine(stack, loaded=False)
-                uri = f"unix:{self._folder / f'migration{self._machines}'}"
-                known = {
-                    key: value
-                    for key, value in setting.parameters.items()
-                    if key.startswith("multifd")
-                }
-                target.listen(uri, *setting.capabilities, parameters=known)
+            source = self._machine(stack)
+            source.load(self.start)
+            target = self._machine(stack)
+            uri = f"unix:{self._newest / 'migration'}"
+            known = {k: v for k, v in setting.parameters.items() if "multifd" in k}
+            target.listen(uri, *setting.capabilities, parameters=known)
             said = source.send(
                 uri, *setting.capabilities, parameters=setting.parameters
             )
-        return Fact(setting, image, said)
+        return Fact(setting, self.start, said)
 
 
 def predict(fact: Fact, costs: Costs, pipe: float) -> SimulationResult:
-    """``pipe``: bytes a second that go to a file, or to a second QEMU, at most."""
-    setting = fact.setting
-    named = {key.replace("-", "_"): v for key, v in setting.parameters.items()}
-    parameters = Parameters(**named, qemu_version=QEMU_VERSION)
-    # Nothing is lost to headers of packets.
-    link = Link(pipe * 8, segment=1448, overhead=0)
+    """From what was migrated."""
     with ExitStack() as stack:
         guest: DirtySource = IdleGuest()
-        if setting.live:
+        if fact.setting.live:
             replay = stack.enter_context(Replay(str(fact.image)))
             guest, memory = replay, stack.enter_context(replay.memory())
         else:
             image = stack.enter_context(open_image(str(fact.image)))
             memory = stack.enter_context(GuestMemory.copy_of(image))
-        choice = EngineChoice(setting.engine, setting.codec)
-        return simulate(memory, guest, choice, link, parameters, costs)
+        return simulated(fact.setting, memory, guest, costs, pipe)
+
+
+def simulated(
+    setting: Setting,
+    memory: GuestMemory,
+    guest: DirtySource,
+    costs: Costs,
+    pipe: float,
+) -> SimulationResult:
+    """``pipe``: bytes a second that go to a file, or to a second QEMU, at most."""
+    named = {key.replace("-", "_"): v for key, v in setting.parameters.items()}
+    parameters = Parameters(**named, qemu_version=QEMU_VERSION)
+    # A pipe has no packets, whose headers would take something.
+    link = Link(pipe * 8, overhead=0)
+    choice = EngineChoice(setting.engine, setting.codec)
+    return simulate(memory, guest, choice, link, parameters, costs)
