@@ -98,6 +98,22 @@ def test_a_model_is_a_guest_that_writes(guest: Path) -> None:
     assert sum(r["normal-pages"] for r in done["progress-history"]) > PAGES // 2
 
 
+def test_a_model_is_fitted_to_snapshots(snapshots: list[Path]) -> None:
+    done = simulated(*snapshots, "--link", "1Gbit", "--fit", "--json").json
+    assert done["guest"].startswith("a model: ")
+
+
+def test_of_many_rounds_some_are_shown(guest: Path) -> None:
+    text = simulated(
+        guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
+        "--downtime-limit", "1", "--max-rounds", "20",
+    ).text  # fmt: skip
+    rows = text[text.index("  round ") : text.index("time line")].split("\n")
+    assert [row.split()[0] for row in rows[1:10]] == [*map(str, range(1, 10))]
+    assert "9 more" in rows[10]
+    assert [row.split()[0] for row in rows[11:14]] == ["19", "20", "21"]
+
+
 def test_it_says_why_it_was_cancelled(guest: Path) -> None:
     lines = simulated(
         guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
