@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -27,7 +27,6 @@ from migcomp.cli.progress import rounds
 from migcomp.cli.summary import print_json
 
 if TYPE_CHECKING:
-    from migcomp.precopy.costs import Costs
     from migcomp.precopy.results import SimulationResult
 
 _FORMATS = ("text", "json", "qmp", "hmp", "virsh")
@@ -191,6 +190,8 @@ def command(
         check_input(path)
         check_distinct(path, save_costs)
     with ExitStack() as stack:
+        # Before the work, so that it is not done for a file that may not be written.
+        sink = _sink(stack, save_costs, force=force)
         memory, guest = choice.open(stack)
         size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
@@ -205,17 +206,20 @@ def command(
             images=images,
             watch=watch,
         )
-    if save_costs:
-        _save(costs, save_costs, force=force)
+        if sink is not None and save_costs is not None:
+            with writing(save_costs):
+                sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
     if as_json or not quiet:
         _show(result, "json" if as_json else form, color)
 
 
-def _save(costs: Costs, path: str, *, force: bool) -> None:
+def _sink(stack: ExitStack, path: str | None, *, force: bool) -> BinaryIO | None:
+    if path is None:
+        return None
     from migcomp.outputs import OutputFile
 
-    with writing(path), OutputFile(path, force=force) as sink:
-        sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
+    with writing(path):
+        return stack.enter_context(OutputFile(path, force=force))
 
 
 def _show(result: SimulationResult, form: str, color: str) -> None:

@@ -92,14 +92,14 @@ class Threads:
         """A job that costs ``cpu_ns``, from ``delay_ns`` after a thread is told, and
         gives ``size`` bytes for the link; waits for a thread where all are busy."""
         clock = self._clock
-        while self._running and (
-            len(self._running) == self._room or self._running[0][0] <= clock.now
-        ):
+        if len(self._running) == self._room:
             self._collect()
         done = max(clock.now, heapq.heappop(self._free_at)) + delay_ns + cpu_ns
         heapq.heappush(self._free_at, done)
         heapq.heappush(self._running, (done, size))
         clock.cpu_ns += cpu_ns
+        while self._running and self._running[0][0] <= clock.now:
+            self._collect()
 
     def _collect(self) -> None:
         done, size = heapq.heappop(self._running)
