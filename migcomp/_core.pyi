@@ -125,6 +125,25 @@ def decompressor(
     versions.
     """
 
+def transfer(
+    library: Library,
+    *,
+    level: int = 0,
+    grouping: int = 0,
+    page_size: int,
+    pages_max: int,
+    channels: int = 0,
+    deltas: bool = False,
+) -> Handler:
+    """Compresses PageRequests as a sender and decompresses them as a receiver would.
+
+    A request's buffer is the pages that arrived, ``elapsed_ns`` the CPU time of
+    compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
+    size of its block, which may exceed the page's.  Zero pages have 0, as have all
+    but the first of the pages that share a block.  Of ``load``'s stages there is
+    only 0.  ``deltas``: as of the compressor.
+    """
+
 def python_handler(
     handler: Callable[[ObjectRequest], object],
     request_init: Callable[[ObjectRequest], object] | None = None,
@@ -315,6 +334,7 @@ class QemuRam:
     """The pages of a QEMU migration stream, of ``blocks`` (name, pages).
 
     ``entries`` are 16 zero bytes for each page, which become a PageMap's.
+    ``logs``: it keeps a log.
     """
 
     def __new__(
@@ -322,6 +342,7 @@ class QemuRam:
         page_size: int,
         blocks: tuple[tuple[bytes, int], ...],
         entries: Buffer,
+        logs: bool,
         /,
     ) -> Self: ...
     def scan(self, buffer: Buffer, offset: int, /) -> tuple[int, bool]:
@@ -335,6 +356,12 @@ class QemuRam:
     @property
     def deltas(self) -> bytes:
         """As PageMap's."""
+
+    @property
+    def log(self) -> bytes:
+        """All records of pages, "=QII": where what follows the header and the block's
+        name lies, bytes of that << 8 | kind, and the page.  Kinds are 0 zero, 1 normal,
+        2 compressed, 3 XBZRLE.  Pages of mapped-ram have no records."""
 
     @property
     def flushes(self) -> int: ...

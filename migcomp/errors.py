@@ -80,6 +80,12 @@ class ExecutorError(MigcompError):
     exit_code = 12
 
 
+class SimulationFault(MigcompError):
+    """After a simulated migration the two sides were not equal."""
+
+    exit_code = 13
+
+
 class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 

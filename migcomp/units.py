@@ -13,6 +13,10 @@ _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE = re.compile(
     r"\s*([0-9]+)(?:\.([0-9]+))?\s*([kmgtpe]?)(?:i?b?)\s*", re.IGNORECASE
 )
+_BIT_RATE = re.compile(
+    r"\s*([0-9]{1,16}(?:\.[0-9]{1,16})?)\s*([kmgt])(?:bit(?:/s)?|bps)?\s*",
+    re.IGNORECASE,
+)
 
 #: Sizes and addresses are less than 2**64, in the formats as in the core.
 SIZE_MAX = (1 << 64) - 1
@@ -41,6 +45,23 @@ def parse_size(text: str) -> int:
     if size > SIZE_MAX:
         raise ValueError(f"{quoted(text)} is more than 16 EiB")
     return size
+
+
+def parse_bit_rate(text: str) -> float:
+    """Bits a second that ``text`` means: ``100Mbit``, ``2.5 Gbit/s``, ``10G``.
+
+    Prefixes are powers of 1000.  Raises ValueError.
+    """
+    match = _BIT_RATE.fullmatch(text)
+    rate = 0.0
+    if match is not None:
+        number, prefix = match.groups()
+        rate = float(number) * 1000 ** ("kmgt".find(prefix.lower()) + 1)
+    if not 1e3 <= rate <= 1e15:
+        raise ValueError(
+            f"{quoted(text)} is not a rate such as 100Mbit, 2.5Gbit or 10Gbit/s"
+        )
+    return rate
 
 
 def quoted(text: str) -> str:

@@ -62,6 +62,7 @@ typedef struct PageJob {
     /* GROUPING_STREAM: a (de)compressor each, made and used by the one
      * thread that handles the channel's requests. */
     void *channel_contexts[CHANNELS_MAX];
+    void *channel_decompressors[CHANNELS_MAX]; /* transfer only, likewise */
     /* With salvage, by the same thread: what follows cannot be decompressed. */
     bool channel_lost[CHANNELS_MAX];
 
@@ -132,10 +133,15 @@ size_t page_job_data_room(const PageJob *job);
  */
 void page_compress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 void page_decompress_ops(PageJob *job, ThreadedWorkqueueOps *ops);
+/* Compresses and decompresses again; see transfer.h.  details: the size of
+ * each page's block, 4 bytes little-endian, 0 for zero pages.  A block of
+ * several pages is the first one's, and those after it have 0. */
+void page_transfer_ops(PageJob *job, ThreadedWorkqueueOps *ops);
 
 /* After the queue has been destroyed: frees what the job has gathered. */
 void page_compress_job_end(PageJob *job);
 void page_decompress_job_end(PageJob *job);
+void page_transfer_job_end(PageJob *job);
 void page_job_end(PageJob *job, void (*context_free)(void *));
 
 /* What a request's input is at most: its pages, or the body of a record. */

@@ -57,6 +57,8 @@ static PyMethodDef core_methods[] = {
     {"python_library", core_python_library, METH_VARARGS, NULL},
     {"compressor", (PyCFunction)(void (*)(void))core_compressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
+    {"transfer", (PyCFunction)(void (*)(void))core_transfer,
+     METH_VARARGS | METH_KEYWORDS, NULL},
     {"decompressor", (PyCFunction)(void (*)(void))core_decompressor,
      METH_VARARGS | METH_KEYWORDS, NULL},
     {"python_handler", (PyCFunction)(void (*)(void))core_python_handler,

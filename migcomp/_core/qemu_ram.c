@@ -49,6 +49,7 @@ void qemu_ram_uninit(QemuRam *ram)
     free(ram->deltas);
     free(ram->seen);
     free(ram->rounds);
+    free(ram->log);
 }
 
 /* Doubles an array of items once it is full; -1 without memory. */
@@ -123,6 +124,18 @@ static int add_delta(QemuRam *ram, uint64_t page, uint64_t place,
     entry.last_delta = number + 1;
     set_entry(ram, page, &entry);
     ram->deltas_nr++;
+    return 0;
+}
+
+static int log_record(QemuRam *ram, uint64_t page, QemuRecord kind,
+                      uint64_t place, size_t size, CodecError *error)
+{
+    if (make_room((void **)&ram->log, ram->log_nr, &ram->log_room,
+                  sizeof(*ram->log))) {
+        return codec_fail(error, "there is no memory for its records");
+    }
+    ram->log[ram->log_nr++] = (QemuLogged){
+        place, (uint32_t)(size << 8) | (uint32_t)kind, (uint32_t)page};
     return 0;
 }
 
@@ -269,9 +282,15 @@ static int read_page(QemuRam *ram, Cursor *cursor, unsigned flags,
         return codec_fail(error, "a page lies beyond its RAM block");
     }
     number += ram->block->first_page;
-    return read_content(ram, cursor, flags, number, &kind, error)
-               ? -1
-               : count_record(ram, number, kind, cursor->at - start, error);
+    size_t place = cursor->at;
+
+    if (read_content(ram, cursor, flags, number, &kind, error) ||
+        count_record(ram, number, kind, cursor->at - start, error)) {
+        return -1;
+    }
+    return ram->logs ? log_record(ram, number, kind, place,
+                                  cursor->at - place, error)
+                     : 0;
 }
 
 /* One record; as qemu_ram_scan. */

@@ -23,6 +23,13 @@ typedef struct QemuRound {
     uint64_t bytes[QEMU_RECORDS]; /* with their headers */
 } QemuRound;
 
+/* A record, in the order of the stream. */
+typedef struct QemuLogged {
+    uint64_t place;         /* of what follows its header and block's name */
+    uint32_t size_and_kind; /* bytes of that << 8 | QemuRecord */
+    uint32_t page;
+} QemuLogged;
+
 /* Of QEMU's, whose names have a byte for their size. */
 typedef struct QemuBlock {
     char name[255];
@@ -49,6 +56,9 @@ typedef struct QemuRam {
     uint32_t rounds_nr, rounds_room;
     const QemuBlock *block; /* of the record before, or NULL */
     uint64_t flushes;       /* MULTIFD_FLUSH records */
+    bool logs;              /* keeps a log; set before the first scan */
+    QemuLogged *log;
+    uint32_t log_nr, log_room;
 } QemuRam;
 
 /* blocks has room for blocks_nr of them, is filled in but for first_page, and

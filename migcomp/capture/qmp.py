@@ -44,11 +44,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``blocks`` of a raw image; ``dirty_rate`` is what query-dirty-rate returned."""
+    """``started``, by time.monotonic, it took ``seconds``.  ``blocks`` of a raw image;
+    ``dirty_rate`` is what query-dirty-rate returned."""
 
     path: str
     format: str
     size: int
+    started: float
     seconds: float
     blocks: tuple[Block, ...]
     dirty_rate: Mapping[str, object] | None
@@ -144,7 +146,7 @@ async def _snapshot(
                 f"QEMU wrote {size} bytes of {path}, and not {expected}; is the disk "
                 "full?"
             )
-    return Snapshot(path, method.format, size, seconds, blocks, dirty_rate)
+    return Snapshot(path, method.format, size, start, seconds, blocks, dirty_rate)
 
 
 def _size(temporary: Path, path: str) -> int:

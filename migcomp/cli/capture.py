@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from migcomp.results import Block
 
 SCHEMA = "migcomp.capture/1"
+#: What is told of a series of snapshots, in their folder.
+NOTES = "capture.json"
 
 _SUFFIXES = {"pmemsave": "raw", "dump": "elf", "migrate": "qemu"}
 _OF_GUESTS = ("method", "pause", "rounds", "interval", "dirty_rate")
@@ -58,7 +61,8 @@ _OF_GUESTS = ("method", "pause", "rounds", "interval", "dirty_rate")
     "--rounds",
     type=Count(),
     metavar="N",
-    help="Take N snapshots: round0.raw and so on in the folder FILE.",
+    help="Take N snapshots: round0.raw and so on in the folder FILE, and capture.json "
+    "with when each was taken.",
 )
 @click.option(
     "--interval",
@@ -116,8 +120,9 @@ def command(
 
         wish = Wish(method, pause, interval, dirty_rate or 0)
         paths = _paths(output, rounds, _SUFFIXES[method])
+        notes = None if rounds is None else str(Path(output) / NOTES)
         with _folder(Path(output), rounds is not None), writing(output):
-            _capture_guest(socket, paths, wish, force, as_json, quiet, color)
+            _capture_guest(socket, paths, notes, wish, force, as_json, quiet, color)
 
 
 def _paths(output: str, rounds: int | None, suffix: str) -> list[str]:
@@ -197,6 +202,7 @@ def _capture_process(
 def _capture_guest(
     address: str,
     paths: list[str],
+    notes: str | None,
     wish: Wish,
     force: bool,
     as_json: bool,
@@ -204,7 +210,10 @@ def _capture_guest(
     color: str,
 ) -> None:
     from migcomp.capture.qmp import capture_guest
+    from migcomp.outputs import OutputFile, check_free
 
+    if notes is not None:
+        check_free(notes, force=force)
     with ExitStack() as stack:
         meters = [
             Meter("capturing" if len(paths) == 1 else f"round {n}", quiet, color, stack)
@@ -219,6 +228,9 @@ def _capture_guest(
         result = run_to_its_end(
             capture_guest(address, paths, wish, force=force, watch=watch)
         )
+    if notes is not None:
+        with OutputFile(notes, force=force) as sink:
+            sink.write(f"{json.dumps(_guest_to_json(result), indent=2)}\n".encode())
     if as_json:
         print_json(_guest_to_json(result), sys.stdout)
     elif not quiet:
@@ -260,6 +272,7 @@ def _guest_to_json(result: GuestCapture) -> dict[str, object]:
                 "path": snapshot.path,
                 "format": snapshot.format,
                 "bytes": snapshot.size,
+                "taken": snapshot.started - result.snapshots[0].started,
                 "seconds": snapshot.seconds,
                 "blocks": [block_to_json(block) for block in snapshot.blocks],
                 "dirty-rate": snapshot.dirty_rate,

@@ -50,7 +50,7 @@ class QemuImage(MappedImage):
         super().__init__(
             file,
             FORMAT,
-            _with_addresses(ram.blocks),
+            with_addresses(ram.blocks),
             ram.page_map(codecs),
             ram.page_size,
             _facts(ram, sections),
@@ -85,7 +85,7 @@ def open_file(file: ImageFile, page_size: int) -> QemuImage:
     return QemuImage(file, ram, sections)
 
 
-def _with_addresses(blocks: tuple[RamBlock, ...]) -> list[Block]:
+def with_addresses(blocks: tuple[RamBlock, ...]) -> list[Block]:
     """The stream tells no addresses: main memory starts where machines of its kind
     have it, and other blocks are numbered on behind it."""
     main = next((b for b in blocks if b.name in _MAIN_RAM), None)

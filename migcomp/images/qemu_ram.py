@@ -70,15 +70,20 @@ class RamReader:
         stream: StreamBytes,
         memory: mmap.mmap | memoryview,
         default_page_size: int,
+        *,
+        logs: bool = False,
     ) -> None:
+        """``logs``: its ``ram`` has a log of all records."""
         self.blocks: tuple[RamBlock, ...] = ()
         self.page_size = default_page_size
         self.total = 0
         self.parts = 0
         self.last_stage_bytes = 0
+        self.records_before_end = 0
         self.mapped = False
         self._stream = stream
         self._memory = memory
+        self._logs = logs
         self._ram: _core.QemuRam | None = None
         self._entries: mmap.mmap | None = None
 
@@ -112,6 +117,8 @@ class RamReader:
         elif self._ram is None:
             raise self._stream.error("its RAM has no list of blocks", at)
         before = self.record_bytes() if kind == END else 0
+        if kind == END:
+            self.records_before_end = sum(sum(n) for n, _ in self.ram.rounds)
         at = self._scan(at)
         if kind == PART:
             self.parts += 1
@@ -233,7 +240,7 @@ class RamReader:
             self._entries = mmap.mmap(
                 -1, total * _ENTRY_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
             )
-            self._ram = _core.QemuRam(size, tuple(pages), self._entries)
+            self._ram = _core.QemuRam(size, tuple(pages), self._entries, self._logs)
         except (MemoryError, OSError) as error:
             raise ImageError(
                 f"{stream.path} announces {format_size(self.total)} of RAM, for whose "

@@ -10,7 +10,11 @@ from migcomp.precopy.memory import GuestMemory
 
 
 class DirtySource(Protocol):
-    """A guest that runs on ``memory``, the source's."""
+    """A guest that runs on ``memory``, the source's.
+
+    One that goes by time writes as it runs.  One that goes by rounds, a recording,
+    writes at the end of a round, and knows which one is the last.
+    """
 
     @property
     def description(self) -> str:
@@ -23,3 +27,29 @@ class DirtySource(Protocol):
         The numbers of the pages written, ascending, each once; also those whose
         content is what it was.
         """
+
+    def next_round(self, _memory: GuestMemory) -> Sequence[int]:
+        """As ``run``, but called just before each sync of the dirty bitmap, the first
+        excepted.  A source that goes by time has nothing to add."""
+        return ()
+
+    @property
+    def switch_over(self) -> bool | None:
+        """None: when to sync and to stop the guest is for the downtime limit to tell.
+
+        A source that goes by rounds tells it: a sync follows when nothing is left to
+        send, and if this is true behind it, the guest is stopped for what is left
+        then, after QEMU's last sync, for which ``next_round`` has nothing.
+        """
+        return None
+
+
+class IdleGuest(DirtySource):
+    """Writes nothing."""
+
+    @property
+    def description(self) -> str:
+        return "an idle guest"
+
+    def run(self, _memory: GuestMemory, _seconds: float) -> Sequence[int]:
+        return ()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from migcomp.precopy.memory import GuestMemory
@@ -17,7 +17,13 @@ class Sent:
     By QMP's definitions: ``normal`` pages went as they are (or through multifd),
     ``duplicate`` are zero, ``compressed`` went through compress-threads and took
     ``compressed_size`` bytes, headers of 8 bytes not counted.  ``skipped`` pages were
-    found unchanged, and nothing was sent for them.
+    found unchanged, and nothing was sent for them.  ``deltas`` went as what differs
+    from the page sent before, ``deduplicated`` ones as the number of an equal page.
+    ``xbzrle_pages`` are hits in XBZRLE's cache: deltas, unchanged pages, and
+    overflows, which went normal.
+
+    ``main_bytes`` and ``multifd_bytes`` are as QEMU counts them, and limits their
+    rate; ``wire_bytes`` is what went over the link.
     """
 
     normal: int = 0
@@ -25,6 +31,8 @@ class Sent:
     compressed: int = 0
     compressed_size: int = 0
     busy: int = 0
+    deltas: int = 0
+    deduplicated: int = 0
     xbzrle_pages: int = 0
     xbzrle_bytes: int = 0
     xbzrle_cache_miss: int = 0
@@ -32,39 +40,47 @@ class Sent:
     skipped: int = 0
     main_bytes: int = 0
     multifd_bytes: int = 0
+    wire_bytes: int = 0
 
     @property
-    def wire_bytes(self) -> int:
+    def counted_bytes(self) -> int:
         return self.main_bytes + self.multifd_bytes
 
+    @property
+    def handled(self) -> int:
+        """Pages of all kinds."""
+        return (
+            self.normal
+            + self.duplicate
+            + self.compressed
+            + self.deltas
+            + self.deduplicated
+            + self.skipped
+        )
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A unit of work in the order of the stream: ``cpu_ns`` of one thread, and then
-    ``wire_bytes`` on the link.  ``channel`` is that of multifd, or -1: any thread."""
-
-    pages: int
-    cpu_ns: int
-    wire_bytes: int
-    channel: int = -1
+    def add(self, other: Sent) -> None:
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@dataclass
-class Batch:
-    sent: Sent
-    jobs: list[Job] = field(default_factory=list)
+_NAMES = tuple(field.name for field in fields(Sent))
 
 
 class Engine(Protocol):
-    """Sends pages of the source's memory to the destination's.
+    """Sends pages of the source's memory to the destination's, and lets the time
+    pass on the :class:`~migcomp.precopy.clock.Clock` that it was made with.
 
-    ``threads``: how many jobs go on at once; ``serial_ns``: what each page costs the
-    migration thread besides.
+    ``unit``: pages that it takes at a time; ``page_bytes``: what a page takes on the
+    link at most.
     """
 
     name: str
-    threads: int
-    serial_ns: float
+    unit: int
+    page_bytes: int
+
+    @property
+    def description(self) -> str:
+        """For reports; of what it has done so far where that is its choice."""
 
     def send(
         self,
@@ -73,8 +89,17 @@ class Engine(Protocol):
         pages: Sequence[int],
         sync_count: int,
         last: bool,
-    ) -> Batch:
+    ) -> Sent:
         """``pages`` ascend.  Their content is decoded into ``destination`` from what
         was sent.  ``sync_count``: QMP's dirty-sync-count; ``last``: the guest is
         stopped.  Raises WorkerError.
         """
+
+    def end_section(self) -> Sent:
+        """What a section of the stream ends with, besides its end mark."""
+
+    def end_round(self) -> Sent:
+        """All pages were looked at once: nothing older may arrive after what
+        follows."""
+
+    def close(self) -> None: ...

@@ -6,7 +6,9 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,14 +20,26 @@ from migcomp.images.image import Image
 from migcomp.results import Block
 
 _COPY_BYTES = 4 << 20
+#: A simulation has two memories, and this machine other things to do.
+_AMPLE = 3
+
+
+def _available_memory() -> int:
+    """Bytes, as the kernel estimates them; 0 where it does not."""
+    with suppress(OSError), Path("/proc/meminfo").open(encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 0
 
 
 class GuestMemory:
     """``pages`` pages of ``page_size`` bytes; page *i* lies at ``i * page_size``.
 
-    Kept in an unnamed file in ``$TMPDIR``, so that memory larger than this
-    machine's can be simulated; pages never written take no room.  Pages are
-    numbered through the blocks, as in an :class:`~migcomp.images.image.Image`.
+    Kept in memory where there is ample, else in an unnamed file in ``$TMPDIR``, so
+    that a guest larger than this machine can be simulated; pages never written take
+    no room.  Pages are numbered through the blocks, as in an
+    :class:`~migcomp.images.image.Image`.
     """
 
     def __init__(self, path: str, blocks: Sequence[Block], page_size: int) -> None:
@@ -35,6 +49,9 @@ class GuestMemory:
         self.page_size = page_size
         size = sum(block.length for block in blocks)
         self.pages = size // page_size
+        if size * _AMPLE <= _available_memory():
+            self.buffer = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            return
         with tempfile.TemporaryFile(buffering=0) as file:
             try:
                 file.truncate(size)
@@ -76,6 +93,16 @@ class GuestMemory:
     def write(self, first_page: int, data: bytes | memoryview) -> None:
         at = first_page * self.page_size
         self.buffer[at : at + len(data)] = data
+
+    def first_difference(self, other: GuestMemory) -> int | None:
+        """The number of the first page that differs, of memories of one size."""
+        step = _COPY_BYTES // self.page_size
+        for first in range(0, self.pages, step):
+            if self.read(first, step) != other.read(first, step):
+                for page in range(first, self.pages):
+                    if self.read(page) != other.read(page):
+                        return page
+        return None
 
     def page_map(self, pages: Sequence[int]) -> _core.PageMap:
         """The pages with the given numbers, ascending, one after the other.

@@ -17,6 +17,7 @@ class Parameters:
     QEMU has not.
     ``max_rounds`` and ``max_time`` (ms) cancel the migration, 0 does not; they are
     those of QEMU's guestperf, and not QMP's.
+    ``qemu_version`` decides between rules that changed.
     """
 
     max_bandwidth: int = 128 << 20
@@ -41,3 +42,4 @@ class Parameters:
     x_vcpu_dirty_limit_period: int = 1000
     max_rounds: int = 0
     max_time: int = 0
+    qemu_version: tuple[int, int] = (8, 2)

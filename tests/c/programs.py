@@ -36,6 +36,8 @@ PAGE_SOURCES = (
     "pages.c",
     "qemu_ram.c",
     "record.c",
+    "transfer.c",
+    "transfer_life.c",
     "xbzrle.c",
     "xbzrle_cache.c",
     "xbzrle_compare.c",
@@ -59,6 +61,7 @@ PROGRAMS = (
     "event_lost_wakeup",
     "page_faults",
     "ram_faults",
+    "transfer_faults",
     "wq_affinity",
     "wq_destroy_midflight",
     "wq_error",
@@ -101,6 +104,7 @@ PARTS = {
     "delta_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "ram_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "transfer_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "wq_faults": ("faults.c",),
 }
 WRAPPED: dict[str, tuple[str, ...]] = {
@@ -109,6 +113,7 @@ WRAPPED: dict[str, tuple[str, ...]] = {
     "delta_faults": FAULTS,
     "page_faults": FAULTS,
     "ram_faults": FAULTS,
+    "transfer_faults": FAULTS,
     "wq_faults": FAULTS,
 }
 
@@ -134,9 +139,11 @@ RUNNERS = {
 }
 # wq_idle asks the kernel who sleeps, and valgrind lets all threads sleep but one.
 # wq_affinity makes hundreds of threads, and has one refused, which helgrind
-# reports.  page_faults and delta_faults map and unmap so much memory that they take
-# many minutes, and have one worker only.
-_UNDER_NONE = ("delta_faults", "page_faults", "wq_affinity", "wq_idle")
+# reports.  page_faults and its like map and unmap so much memory that they take many
+# minutes, and have one worker only.
+_UNDER_NONE = (
+    *("delta_faults", "page_faults", "transfer_faults", "wq_affinity", "wq_idle"),
+)
 # Inside pthread_cond_timedwait, glibc 2.36 signals the condition now and then, to
 # give back a signal that it may have taken from another waiter.  helgrind takes
 # that for ours and reports that the lock is not held: on a busy machine in each

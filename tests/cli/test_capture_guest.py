@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -37,8 +38,13 @@ def test_json_of_rounds(address: str, tmp_path: Path) -> None:
         *("--dirty-rate", "1", "--pause", "--json"),
     )
     assert done.code == 0, done.errors
-    assert folder_names(folder) == ["round0.raw", "round1.raw"]
+    assert folder_names(folder) == ["capture.json", "round0.raw", "round1.raw"]
     said = done.json
+    assert said == json.loads((folder / "capture.json").read_text())
+    taken = [image["taken"] for image in said["images"]]
+    # A measurement of a second is between them.
+    assert taken[0] == 0
+    assert taken[1] >= 1
     assert said["schema"] == "migcomp.capture/1"
     assert said["source"] == {"socket": address, "qemu": "7.2.22"}
     assert (said["method"], said["paused"]) == ("pmemsave", True)
@@ -66,6 +72,17 @@ def test_over_tcp(guest: Guest, tmp_path: Path) -> None:
     assert done.code == 3
     assert f"there is no QEMU to reach at {server.address}: " in sentence(done)
     assert folder_names(tmp_path) == ["image"]
+
+
+def test_notes_are_not_overwritten(address: str, tmp_path: Path) -> None:
+    notes = tmp_path / "capture.json"
+    notes.write_text("mine")
+    arguments = ("capture", address, "-o", tmp_path, "--rounds", "1")
+    done = command(*arguments)
+    assert (done.code, notes.read_text()) == (7, "mine")
+    assert folder_names(tmp_path) == ["capture.json"]
+    assert command(*arguments, "--force").code == 0
+    assert json.loads(notes.read_text())["method"] == "pmemsave"
 
 
 def test_the_report_has_the_blocks(guest: Guest, address: str, tmp_path: Path) -> None:

@@ -62,6 +62,31 @@ static void fetch_all(const QemuRam *ram, const uint8_t *data, size_t size)
     page_fetcher_uninit(&fetcher);
 }
 
+/* Every record was logged, and lies in the stream. */
+static void check_log(const QemuRam *ram, size_t size)
+{
+    uint64_t records = 0;
+
+    for (uint32_t i = 0; i < ram->rounds_nr; i++) {
+        for (unsigned kind = 0; kind < QEMU_RECORDS; kind++) {
+            records += ram->rounds[i].pages[kind];
+        }
+    }
+    if (records != ram->log_nr) {
+        abort();
+    }
+    for (uint32_t i = 0; i < ram->log_nr; i++) {
+        const QemuLogged *record = &ram->log[i];
+        uint64_t length = record->size_and_kind >> 8;
+
+        if (record->page >= PAGES ||
+            (record->size_and_kind & 255) >= QEMU_RECORDS || !length ||
+            record->place > size || length > size - record->place) {
+            abort();
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t *entries = calloc(PAGES, sizeof(PageEntry));
@@ -74,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     }
     ram.entries = entries;
+    ram.logs = true;
     /* A section's end does not end the records. */
     while (result >= 0 && at < size) {
         size_t before = at;
@@ -85,6 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     }
     refused += result < 0;
+    check_log(&ram, size);
     fetch_all(&ram, data, size);
     qemu_ram_uninit(&ram);
     free(entries);

@@ -4,6 +4,7 @@
 typedef enum HandlerKind {
     HANDLER_COMPRESS,
     HANDLER_DECOMPRESS,
+    HANDLER_TRANSFER,
     HANDLER_PYTHON,
 } HandlerKind;
 
@@ -235,11 +236,16 @@ static PyObject *page_handler(PyObject *module, PyObject *args,
     if (source == Py_None) {
         source = NULL;
     }
+    if (kind == HANDLER_TRANSFER &&
+        (fill_zeros || output_fd >= 0 || source || dedup || salvage)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "that is not for a handler that transfers");
+    }
     if (source && !PyObject_TypeCheck(source, state->page_map_type)) {
         return PyErr_Format(PyExc_TypeError, "source must be a PageMap");
     }
     codec = ((LibraryObject *)library)->library;
-    if (kind == HANDLER_COMPRESS &&
+    if (kind != HANDLER_DECOMPRESS &&
         (level < codec->level_min || level > codec->level_max)) {
         return PyErr_Format(PyExc_ValueError, "level must be %d to %d",
                             codec->level_min, codec->level_max);
@@ -285,6 +291,12 @@ static PyObject *core_decompressor(PyObject *module, PyObject *args,
                                    PyObject *keywords)
 {
     return page_handler(module, args, keywords, HANDLER_DECOMPRESS);
+}
+
+static PyObject *core_transfer(PyObject *module, PyObject *args,
+                               PyObject *keywords)
+{
+    return page_handler(module, args, keywords, HANDLER_TRANSFER);
 }
 
 static PyObject *core_python_handler(PyObject *module, PyObject *args,

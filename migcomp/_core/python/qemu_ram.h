@@ -58,16 +58,17 @@ static QemuBlock *read_qemu_blocks(PyObject *tuple)
     return blocks;
 }
 
-/* QemuRam(page_size, blocks, entries) */
+/* QemuRam(page_size, blocks, entries, logs) */
 static PyObject *qemu_ram_new(PyTypeObject *type, PyObject *args,
                               PyObject *keywords)
 {
     PyObject *tuple, *entries;
     uint32_t page_size;
+    int logs;
 
     (void)keywords;
-    if (!PyArg_ParseTuple(args, "O&O!O:QemuRam", to_uint32, &page_size,
-                          &PyTuple_Type, &tuple, &entries) ||
+    if (!PyArg_ParseTuple(args, "O&O!Op:QemuRam", to_uint32, &page_size,
+                          &PyTuple_Type, &tuple, &entries, &logs) ||
         check_page_size(page_size)) {
         return NULL;
     }
@@ -98,6 +99,7 @@ static PyObject *qemu_ram_new(PyTypeObject *type, PyObject *args,
         if ((uint64_t)self->entries.len / sizeof(PageEntry) ==
             self->ram.pages) {
             self->ram.entries = self->entries.buf;
+            self->ram.logs = logs;
             return (PyObject *)self;
         }
         PyErr_SetString(PyExc_ValueError, "entries has 16 bytes for a page");
@@ -178,6 +180,16 @@ static PyObject *qemu_ram_deltas(PyObject *object, void *unused)
         (Py_ssize_t)(ram->deltas_nr * sizeof(PageDelta)));
 }
 
+static PyObject *qemu_ram_log(PyObject *object, void *unused)
+{
+    const QemuRam *ram = &((QemuRamObject *)object)->ram;
+
+    (void)unused;
+    return PyBytes_FromStringAndSize(
+        (const char *)ram->log,
+        (Py_ssize_t)(ram->log_nr * sizeof(QemuLogged)));
+}
+
 static PyObject *qemu_ram_flushes(PyObject *object, void *unused)
 {
     (void)unused;
@@ -220,6 +232,7 @@ static PyMethodDef qemu_ram_methods[] = {
 
 static PyGetSetDef qemu_ram_getset[] = {
     {"deltas", qemu_ram_deltas, NULL, NULL, NULL},
+    {"log", qemu_ram_log, NULL, NULL, NULL},
     {"flushes", qemu_ram_flushes, NULL, NULL, NULL},
     {"rounds", qemu_ram_rounds, NULL, NULL, NULL},
     {0},

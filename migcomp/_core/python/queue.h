@@ -99,7 +99,8 @@ static int request_object_new(QueueObject *self, BoundRequest *bound)
     object->bound = bound;
     object->queue = self;
     object->job = &self->handler->job;
-    object->compresses = self->handler->kind == HANDLER_COMPRESS;
+    object->compresses = self->handler->kind == HANDLER_COMPRESS ||
+                         self->handler->kind == HANDLER_TRANSFER;
     bound->object = object;
     failed = PyList_Append(self->requests, (PyObject *)object);
     Py_DECREF(object);

@@ -47,6 +47,8 @@ static unsigned end_queue(QueueObject *self, ThreadedWorkqueueEnd end)
             page_compress_job_end(&handler->job);
         } else if (handler->kind == HANDLER_DECOMPRESS) {
             page_decompress_job_end(&handler->job);
+        } else if (handler->kind == HANDLER_TRANSFER) {
+            page_transfer_job_end(&handler->job);
         }
         signal_unlock(&handler->used);
         Py_CLEAR(self->handler);
@@ -162,6 +164,8 @@ static void set_ops(QueueObject *self)
         page_compress_ops(&handler->job, &self->page);
     } else if (handler->kind == HANDLER_DECOMPRESS) {
         page_decompress_ops(&handler->job, &self->page);
+    } else if (handler->kind == HANDLER_TRANSFER) {
+        page_transfer_ops(&handler->job, &self->page);
     }
     self->ops = (ThreadedWorkqueueOps){
         .thread_request_init = queue_request_init,

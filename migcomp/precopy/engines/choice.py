@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which engine sends the pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migcomp.codecs import open_codec
+from migcomp.errors import MigcompError
+from migcomp.precopy.clock import Clock
+from migcomp.precopy.costs import Costs
+from migcomp.precopy.engine import Engine
+from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.parameters import Parameters
+from migcomp.precopy.window import Window
+
+ENGINES = (
+    "none",
+    "compress",
+    "multifd",
+    "xbzrle",
+    "packets",
+    "delta",
+    "dedup",
+    "adaptive",
+)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """``name`` is one of ENGINES; None stands for the default of the engine, which
+    for QEMU's is that of its parameters."""
+
+    name: str = "none"
+    codec: str | None = None
+    level: int | None = None
+
+
+def open_engine(
+    choice: EngineChoice,
+    parameters: Parameters,
+    clock: Clock,
+    window: Window,
+    costs: Costs,
+    memory: GuestMemory,
+) -> Engine:
+    """Raises CodecUnavailable, and MigcompError for what cannot be."""
+    match choice.name:
+        case "none":
+            from migcomp.precopy.engines.none import PlainEngine
+
+            return PlainEngine(clock, costs, memory)
+        case "compress":
+            from migcomp.precopy.engines.compress import CompressEngine
+
+            level = choice.level
+            codec = open_codec(
+                choice.codec or "zlib",
+                level=parameters.compress_level if level is None else level,
+                # QEMU has libz, the one that could also keep a history.
+                grouping="stream" if choice.codec in (None, "zlib") else "page",
+            )
+            return CompressEngine(codec, parameters, clock, window, costs, memory)
+        case "multifd":
+            from migcomp.precopy.engines.multifd import MultifdEngine
+
+            name = choice.codec or parameters.multifd_compression
+            level = choice.level
+            if level is None:
+                level = {
+                    "zlib": parameters.multifd_zlib_level,
+                    "zstd": parameters.multifd_zstd_level,
+                }.get(name)
+            codec = open_codec(
+                name, level=level, grouping="packet" if name == "none" else "stream"
+            )
+            return MultifdEngine(codec, parameters, clock, costs, memory)
+        case "xbzrle":
+            from migcomp.precopy.engines.xbzrle import XbzrleEngine
+
+            return XbzrleEngine(parameters, clock, costs, memory)
+        case "packets" | "delta" | "dedup":
+            from migcomp.precopy.engines.packets import PacketEngine
+
+            codec = open_codec(
+                choice.codec or "zstd", level=choice.level, grouping="packet"
+            )
+            return PacketEngine(
+                choice.name, codec, parameters.compress_threads, clock, costs, memory
+            )
+        case "adaptive":
+            from migcomp.precopy.engines.adaptive import AdaptiveEngine
+
+            return AdaptiveEngine(parameters, clock, window, costs, memory)
+    raise MigcompError(
+        f"there is no engine {choice.name!r}; there are {', '.join(ENGINES)}"
+    )

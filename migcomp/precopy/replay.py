@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A recorded migration played again: its pages, with their content, round by round."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from migcomp import _core
+from migcomp.errors import ImageError, PageError
+from migcomp.images.qemu_recording import XBZRLE, Record, Recording
+from migcomp.precopy.dirty import DirtySource
+from migcomp.precopy.memory import GuestMemory
+
+_WATCH_EVERY = 1 << 14
+
+
+class Replay(DirtySource):
+    """A QEMU migration stream, which tells no times: the guest writes at the end of
+    a round what the recording sent in the next one.
+
+    Pages that XBZRLE found unchanged left no trace, and are not written.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises ImageError."""
+        self._recording = Recording(path)
+        self._round = 1
+
+    @property
+    def description(self) -> str:
+        return f"a recording of {self._recording.rounds} rounds"
+
+    def memory(
+        self, copied: Callable[[int], None] = lambda _pages: None
+    ) -> GuestMemory:
+        """The guest's, with each page as it was sent first; to be closed by the
+        caller.  ``copied`` is told how many pages were.  Raises ImageError."""
+        recording = self._recording
+        memory = GuestMemory(recording.path, recording.blocks, recording.page_size)
+        try:
+            done = 0
+            for number in range(1, recording.rounds + 1):
+                for record in recording.records(number):
+                    if record.first:
+                        self._write(memory, record)
+                        done += 1
+                        if done % _WATCH_EVERY == 0:
+                            copied(done)
+        except BaseException:
+            memory.close()
+            raise
+        return memory
+
+    def run(self, _memory: GuestMemory, _seconds: float) -> Sequence[int]:
+        return ()
+
+    def next_round(self, memory: GuestMemory) -> Sequence[int]:
+        if self.switch_over:
+            return ()
+        self._round += 1
+        written = []
+        for record in self._recording.records(self._round):
+            if not record.first:
+                self._write(memory, record)
+                written.append(record.page)
+        return sorted(written)
+
+    @property
+    def switch_over(self) -> bool:
+        return self._round == self._recording.rounds
+
+    def _write(self, memory: GuestMemory, record: Record) -> None:
+        content = self._recording.content(record)
+        if record.kind != XBZRLE:
+            memory.write(record.page, content)
+            return
+        try:
+            _core.xbzrle_load(
+                memory.buffer,
+                memory.page_size,
+                struct.pack("=Q", record.page),
+                bytes([_core.XBZRLE_DELTA]),
+                struct.pack("=I", len(content)),
+                content,
+            )
+        except PageError as error:
+            raise ImageError(
+                f"{self._recording.path}: page {record.page}: {error.reason}"
+            ) from error
+
+    def close(self) -> None:
+        self._recording.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

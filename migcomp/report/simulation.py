@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A simulated migration on the terminal: the answer, its rounds, a time line."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from migcomp.precopy.results import Round, SimulationResult
+from migcomp.report.parts import (
+    many,
+    print_indented,
+    print_text,
+    short_name,
+)
+from migcomp.report.printable import printable
+from migcomp.units import (
+    format_bit_rate,
+    format_count,
+    format_rate,
+    format_seconds,
+    format_size,
+)
+
+_SHOWN = 12
+
+
+def render(result: SimulationResult, console: Console) -> None:
+    """Print ``result`` in the width that ``console`` has."""
+    style = "bold green" if result.converged else "bold red"
+    for sentence in _answer(result):
+        print_text(console, sentence, style=style)
+    console.print()
+    print_indented(console, _figures(result))
+    console.print()
+    print_indented(console, _rounds(result))
+    console.print()
+    print_indented(console, *_time_line(result, console))
+    console.print()
+    for sentence in _how(result):
+        print_text(console, sentence)
+
+
+def _answer(result: SimulationResult) -> list[str]:
+    name = short_name(result.images[0], "standard input")
+    total = _seconds(result.rounds[-1].end_ns / 1e9)
+    size = format_size(result.memory_bytes)
+    if not result.converged:
+        return [
+            f"{name}: {size} not migrated: cancelled after {total}, because "
+            f"{result.reason}"
+        ]
+    down = _seconds(result.rounds[-1].seconds)
+    return [
+        f"{name}: {size} migrated in {total}, with the guest stopped for {down}",
+    ]
+
+
+def _figures(result: SimulationResult) -> Table:
+    statistics, ram = result.statistics, result.statistics.ram
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    seconds = result.rounds[-1].end_ns / 1e9
+    rate = result.wire_bytes / seconds if seconds else 0.0
+    handled = sum(r.sent.handled for r in result.rounds)
+    unchanged = sum(r.unchanged_pages for r in result.rounds)
+    rows = {
+        "converged": "yes" if result.converged else "no",
+        "over the link": f"{format_size(result.wire_bytes)}, {format_rate(rate)}, "
+        f"{format_bit_rate(rate)} (link {format_bit_rate(result.link.bandwidth / 8)})",
+        "CPU": f"{format_seconds(result.cpu_seconds)} on the source",
+        "pages": f"{format_count(handled)} sent, {format_count(ram.duplicate)} of them "
+        f"zero; {format_count(unchanged)} again without need (fake dirty)",
+    }
+    if statistics.cpu_throttle_percentage:
+        rows["guest"] = f"throttled, {statistics.cpu_throttle_percentage} % at last"
+    for name, text in rows.items():
+        grid.add_row(name, text)
+    return grid
+
+
+def _rounds(result: SimulationResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
+    table.add_column("round", no_wrap=True)
+    for heading in ("time", "dirty", "sent", "zero", "bytes", "Mbit/s", "CPU"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    rounds = result.rounds
+    shown = rounds if len(rounds) <= _SHOWN else (*rounds[: _SHOWN - 3], *rounds[-3:])
+    for round_ in shown:
+        if len(rounds) > _SHOWN and round_ is rounds[-3]:
+            table.add_row(f"{len(rounds) - _SHOWN} more")
+        rate = format_bit_rate(round_.bytes_per_second).removesuffix(" Mbit/s")
+        table.add_row(
+            _name(round_),
+            _seconds(round_.seconds),
+            format_count(round_.dirty_pages),
+            format_count(round_.sent.handled),
+            format_count(round_.sent.duplicate),
+            format_size(round_.sent.wire_bytes),
+            rate if round_.seconds else "-",
+            _seconds(round_.cpu_ns / 1e9),
+        )
+    return table
+
+
+def _seconds(seconds: float) -> str:
+    return format_seconds(seconds) if seconds else "0 s"
+
+
+def _name(round_: Round) -> str:
+    if round_.iteration == 1:
+        return "1 bulk"
+    return f"{round_.iteration} {'stopped' if round_.stopped else 'dirty'}"
+
+
+def _time_line(result: SimulationResult, console: Console) -> list[Text]:
+    """A cell for each part of the total time."""
+    marks = ("#", "+", "x") if console.options.ascii_only else ("█", "▒", "X")
+    end = max(result.rounds[-1].end_ns, 1)
+    width = max(16, min(64, console.width - 24))
+    line = Text()
+    for cell in range(width):
+        middle = (cell + 0.5) * end / width
+        here = next(r for r in result.rounds if middle < r.end_ns)
+        kind = 2 if here.stopped else 0 if here.iteration == 1 else 1
+        line.append(marks[kind], ("blue", "yellow", "red")[kind])
+    line.append(f"  {format_seconds(end / 1e9)}")
+    legend = f"{marks[0]} bulk round  {marks[1]} dirty rounds  {marks[2]} guest stopped"
+    return [Text("time line", style="cyan"), line, Text(legend)]
+
+
+def _how(result: SimulationResult) -> list[str]:
+    parameters = result.parameters
+    limit = (
+        f"max-bandwidth {format_rate(parameters.max_bandwidth)}"
+        if parameters.max_bandwidth
+        else "no bandwidth limit"
+    )
+    return [
+        f"{result.engine_description}; {limit}, downtime-limit "
+        f"{parameters.downtime_limit} ms; {printable(result.guest)}",
+        f"CPU time {printable(result.costs)}; {many(len(result.rounds), 'round')} "
+        f"simulated in {format_seconds(result.real_seconds)}, and the other side found "
+        "equal"
+        if result.converged
+        else f"CPU time {printable(result.costs)}",
+    ]
