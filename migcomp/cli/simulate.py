@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -207,6 +206,8 @@ def command(
             watch=watch,
         )
         if sink is not None and save_costs is not None:
+            import json
+
             with writing(save_costs):
                 sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
     if as_json or not quiet:

@@ -17,7 +17,7 @@ from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
     *("run", "restore", "verify", "inspect", "explain", "report"),
-    *("convert", "capture", "codecs", "sample", "bench", "completion"),
+    *("convert", "capture", "simulate", "codecs", "sample", "bench", "completion"),
 )
 
 

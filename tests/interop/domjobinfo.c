@@ -1,7 +1,9 @@
-// SPDX-License-Identifier: LGPL-2.1-or-later
-// Preloaded into virsh, has `domjobinfo` print the job that a file tells of: its
-// libvirt type, and a line "i NAME VALUE" or "u NAME VALUE" for each typed parameter.
-// Layout of the parameters: libvirt's public ABI, virTypedParameter.
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Preloaded into virsh, has `domjobinfo` print the job that a file tells of: its
+ * libvirt type, and a line "i NAME VALUE" or "u NAME VALUE" for each typed
+ * parameter.  Layout of the parameters: libvirt's public ABI, virTypedParameter.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
