@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -213,7 +212,7 @@ def command(
         )
         if sink is not None and save_costs is not None:
             with writing(save_costs):
-                sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
+                sink.write(costs.to_text().encode())
     if as_json or not quiet:
         _show(result, "json" if as_json else form, color)
 
