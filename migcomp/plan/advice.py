@@ -24,7 +24,7 @@ def verdict(plan: Plan) -> tuple[str, ...]:
         if len(plan.rows) > 1:
             first += ", and no other way is worth its CPU time"
     else:
-        first += f"; without compression {_brings(plain)}"
+        first += f"; a plain migration: {_brings(plain)}"
     sentences = [first + "."]
     if not best.prediction.converges:
         sentences.append(

@@ -37,7 +37,7 @@ def commands_for(candidate: Candidate, parameters: Parameters, qemu: Qemu) -> Co
     """``parameters`` are the candidate's."""
     on = _capabilities(candidate, parameters)
     known = [name for name in _CAPABILITIES if qemu.has(name)]
-    settings = _settings(candidate, parameters)
+    settings = _settings(candidate, parameters, qemu)
     theirs = {name: settings[name] for name in _BOTH if name in settings}
     if candidate.method == "compress":
         threads = max(candidate.threads // _DECOMPRESS_THREADS, 1)
@@ -69,7 +69,9 @@ def _capabilities(candidate: Candidate, parameters: Parameters) -> list[str]:
     return [*on, "auto-converge"] if parameters.auto_converge else on
 
 
-def _settings(candidate: Candidate, parameters: Parameters) -> dict[str, Setting]:
+def _settings(
+    candidate: Candidate, parameters: Parameters, qemu: Qemu
+) -> dict[str, Setting]:
     settings: dict[str, Setting] = {
         "max-bandwidth": parameters.max_bandwidth,
         "downtime-limit": parameters.downtime_limit,
@@ -82,7 +84,8 @@ def _settings(candidate: Candidate, parameters: Parameters) -> dict[str, Setting
         }
     elif candidate.method == "multifd":
         settings["multifd-channels"] = candidate.threads
-        settings["multifd-compression"] = candidate.codec
+        if qemu.has("multifd-compression"):
+            settings["multifd-compression"] = candidate.codec
         if candidate.codec != "none":
             settings[f"multifd-{candidate.codec}-level"] = candidate.level
     elif candidate.method == "xbzrle":

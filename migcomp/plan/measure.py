@@ -17,10 +17,15 @@ from migcomp.plan.sample import Sample
 from migcomp.precopy.costs import Costs, Work
 from migcomp.precopy.courier import Courier
 from migcomp.precopy.framing import packet_pages
-from migcomp.workqueue import usable_cpus
 
 #: Of the normal distribution, for 95 %.
-_QUANTILE = 1.96
+_NORMAL = 1.96
+_CHANNELS = 2  # multifd's default
+
+
+def _quantile(freedom: int) -> float:
+    """Of Student's distribution (Abramowitz and Stegun, 26.7.5, first term)."""
+    return _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Measurement:
             return 0.0
         squares = sum((b - a) ** 2 for a, b in pairwise(drawn))
         variance = squares / (2 * (number - 1))
-        return _QUANTILE * math.sqrt(variance / number * rest) / mean
+        deviation = math.sqrt(variance / number * rest)
+        return _quantile(number - 1) * deviation / mean
 
 
 class Measurer:
@@ -103,7 +109,7 @@ class Measurer:
         """Raises CodecUnavailable and WorkerError."""
         # QEMU has libz; that it keeps a history is how it is told from others.
         codec = open_codec(work.codec, level=work.level, grouping="stream")
-        size, threads = self._memory.page_size, usable_cpus()
+        size = self._memory.page_size
         together = packet_pages(size)
         sums = [[0, 0] for _ in self._contents]
         owners: list[int] = []
@@ -112,9 +118,10 @@ class Measurer:
             for number, content in enumerate(self._contents):
                 for at in range(0, len(content), together):
                     owners.append(number)
-                    yield content[at : at + together], number % threads
+                    # Packets take turns, whose histories are of others between them.
+                    yield content[at : at + together], len(owners) % _CHANNELS
 
-        with Courier(codec, work.grouping, size, together, threads) as courier:
+        with Courier(codec, work.grouping, size, together, _CHANNELS) as courier:
             carried_groups = courier.carry(self._memory, None, groups())
             for index, carried in enumerate(carried_groups):
                 kinds = carried.zero, carried.compressed, carried.normal

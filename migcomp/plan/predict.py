@@ -197,7 +197,7 @@ def predict(
     # The kernel still has what was written before, if the link is the slowest.
     queued = 0.0
     if flows.queues and flow.busy_seconds < flow.wire / rate:
-        queued = link.buffer / rate
+        queued = min(link.buffer, course.wire) / rate
     answers = 2 * link.latency
     return Prediction(
         converges,
@@ -215,12 +215,12 @@ def _rounds(
     """Up to that for which the guest is stopped, which is yet to be sent: (rounds, it
     converges, pages of the last one, the share of these that the cache has).
 
-    ``content``: pages of the first round; ``may_stop``: fewer pages than these.  A
+    ``content``: pages of the first round; ``may_stop``: as many may be left.  A
     round ends when it has no more than these left, but lasts a section at least.
     """
     left, known, earlier = content, 0.0, 0.0
     rounds, useless, least = 0, 0, float("inf")
-    while left >= may_stop and useless < _HOPELESS:
+    while left > may_stop and useless < _HOPELESS:
         flow = course.flows.changed if rounds else course.flows.content
         section = _SECTION_SECONDS / flow.seconds(course.rate)
         now = min(max(left - may_stop, section), left)
