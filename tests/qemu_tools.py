@@ -275,17 +275,29 @@ class Read:
     record_bytes: int
     parts: int
     ram_end: int  # where the first section of a device starts
-    deltas: list[tuple[bytes, bytes]]  # XBZRLE: the page as it was, and the delta
 
 
-def decode(stream: bytes) -> Read:
+@dataclass(frozen=True)
+class Page:
+    """A page's record; its number is through all blocks, ``delta`` is empty unless it
+    is XBZRLE."""
+
+    last_section: bool
+    number: int
+    flags: int
+    old: bytes
+    new: bytes
+    delta: bytes
+
+
+def decode(stream: bytes, each: Callable[[Page], object] = lambda page: None) -> Read:
     """Reads the RAM of a sound stream with footers; AssertionError if it errs."""
     assert stream[:8] == b"QEVM\0\0\0\3"
     at = 8
     if stream[at] == 7:
         at += 5 + int.from_bytes(stream[at + 1 : at + 5], "big")
-    result = Read({}, dict.fromkeys((ZERO, NORMAL, COMPRESSED, XBZRLE), 0), 0, 0, 0, [])
-    block = bytearray()
+    result = Read({}, dict.fromkeys((ZERO, NORMAL, COMPRESSED, XBZRLE), 0), 0, 0, 0)
+    block, first_page = bytearray(), 0
     while stream[at] in (1, 2, 3):
         kind = stream[at]
         if kind == 1:
@@ -314,10 +326,13 @@ def decode(stream: bytes) -> Read:
                 continue
             if not flags & CONTINUE:
                 size = stream[at]
-                block = result.memory[stream[at + 1 : at + 1 + size]]
+                name = stream[at + 1 : at + 1 + size]
+                block = result.memory[name]
+                sizes = list(map(len, result.memory.values()))
+                first_page = sum(sizes[: list(result.memory).index(name)]) // PAGE
                 at += 1 + size
             flags &= ~CONTINUE
-            old = bytes(block[offset : offset + PAGE])
+            old, delta = bytes(block[offset : offset + PAGE]), b""
             if flags == ZERO:
                 page, at = stream[at : at + 1] * PAGE, at + 1
             elif flags == NORMAL:
@@ -331,11 +346,12 @@ def decode(stream: bytes) -> Read:
                 assert stream[at] == 1
                 (size,) = struct.unpack_from(">H", stream, at + 1)
                 delta = stream[at + 3 : at + 3 + size]
-                result.deltas.append((old, delta))
                 page = patched(old, delta)
                 at += 3 + size
             assert len(page) == len(old) == PAGE
             block[offset : offset + PAGE] = page
+            number = first_page + offset // PAGE
+            each(Page(kind == 3, number, flags, old, page, delta))
             result.counts[flags] += 1
             result.record_bytes += at - start
         assert stream[at] == 0x7E

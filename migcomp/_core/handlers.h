@@ -99,7 +99,7 @@ typedef struct PageRequest {
     bool mapped;            /* input may vanish under SIGBUS */
     const PageMap *map;     /* compress: to fetch the input from, by the worker */
     const PageMap *previous; /* what the receiver has of these pages, or NULL;
-                              * input is not mapped then */
+                              * compress: input is not mapped then */
     bool has_holes;         /* compress: holes is filled in */
     uint8_t *holes;         /* [pages_max] pages known to be zero, not read */
     uint64_t body_checksum; /* decompress: what the body must hash to */

@@ -49,7 +49,7 @@ int xbzrle_encode(const XbzrleCompare *compare, const uint8_t *old,
     while (at < size) {
         /* Where QEMU looks for room, and for how much of it, decides what
          * just does not fit: it wants two bytes even where nothing follows
-         * (migration/xbzrle.c, the same from 1.1 to 8.2). */
+         * (migration/xbzrle.c; its plain C is in 8.2 what it was at first). */
         if (written + 2 > room) {
             return -1;
         }

@@ -3,42 +3,185 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from migcomp.images.open import open_image
-from migcomp.precopy.dirty import DirtySource, IdleGuest
-from migcomp.precopy.memory import GuestMemory
+import click
+
+from migcomp.cli.options import Count, Size, given
+
+if TYPE_CHECKING:
+    from migcomp.images.image import Image
+    from migcomp.precopy.dirty import DirtySource
+    from migcomp.precopy.memory import GuestMemory
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OF_A_MODEL = ("working_set", "skew", "bytes_changed", "fake_dirty")
 
 
-def open_guest(
-    stack: ExitStack,
-    images: Sequence[str],
-    *,
-    interval: float,
-    replay: bool,
-    page_size: int,
-) -> tuple[GuestMemory, DirtySource]:
-    """Several images are snapshots, ``interval`` seconds apart; one is a guest that
-    does nothing, or with ``replay`` a recorded stream.  ``stack`` closes them.
+def guest_options(function: _Function) -> _Function:
+    """Those of which GuestChoice is made."""
+    for option in reversed(
+        (
+            click.option(
+                "--interval",
+                type=click.FloatRange(0.001, 1e6),
+                metavar="SECONDS",
+                help="Time between two snapshots.  [default: what migcomp capture "
+                "noted beside them, or 1]",
+            ),
+            click.option(
+                "--fit",
+                is_flag=True,
+                help="Fit a model to the snapshots, and let the guest write by that.",
+            ),
+            click.option(
+                "--replay",
+                is_flag=True,
+                help="IMAGE is a recorded QEMU migration stream: send what it sent, "
+                "round by round.",
+            ),
+            click.option(
+                "--dirty-rate",
+                type=Size(),
+                metavar="SIZE",
+                help="The guest writes by a model: so many bytes of pages in a second, "
+                "as QEMU's calc-dirty-rate counts.",
+            ),
+            click.option(
+                "--working-set",
+                type=Size(),
+                metavar="SIZE",
+                help="Of the model: pages that are written at all.  [default: 4 times "
+                "--dirty-rate]",
+            ),
+            click.option(
+                "--skew",
+                type=click.FloatRange(0, 10),
+                default=0.0,
+                metavar="NUMBER",
+                help="Of the model: 0 writes all pages of the working set alike, 1 "
+                "some much more often (Zipf).  [default: 0]",
+            ),
+            click.option(
+                "--bytes-changed",
+                type=Count(),
+                default=64,
+                show_default=True,
+                metavar="N",
+                help="Of the model: in each write.",
+            ),
+            click.option(
+                "--fake-dirty",
+                type=click.FloatRange(0, 1),
+                default=0.0,
+                metavar="SHARE",
+                help="Of the model: writes that change nothing.  [default: 0]",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
 
-    Raises ImageError.
-    """
-    if replay:
-        from migcomp.precopy.replay import Replay
 
-        recording = stack.enter_context(Replay(images[0]))
-        return stack.enter_context(recording.memory()), recording
-    if len(images) > 1:
+@dataclass(frozen=True)
+class GuestChoice:
+    """Several ``images`` are snapshots, one is a guest that does nothing, unless a
+    model is asked for; sizes are bytes."""
+
+    images: Sequence[str]
+    interval: float | None = None
+    fit: bool = False
+    replay: bool = False
+    dirty_rate: int | None = None
+    working_set: int | None = None
+    skew: float = 0.0
+    bytes_changed: int = 64
+    fake_dirty: float = 0.0
+    page_size: int = 4096
+
+    def check(self) -> None:
+        """Raises UsageError for what has no meaning together."""
+        single = len(self.images) == 1
+        if self.replay and not single:
+            raise click.UsageError("--replay takes one IMAGE, a recorded stream")
+        if self.replay and (self.fit or self.dirty_rate):
+            raise click.UsageError(
+                "--replay takes the place of a model; leave that out"
+            )
+        if self.fit and (single or self.dirty_rate):
+            raise click.UsageError(
+                "--fit needs three snapshots or more, and no --dirty-rate"
+            )
+        if self.dirty_rate is None:
+            for name in _OF_A_MODEL:
+                if given(name):
+                    raise click.UsageError(
+                        f"--{name.replace('_', '-')} is of a model; give --dirty-rate, "
+                        "too"
+                    )
+
+    def open(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
+        """``stack`` closes them.  Raises ImageError."""
+        from migcomp.precopy.dirty import IdleGuest
+        from migcomp.precopy.memory import GuestMemory
+
+        if self.replay:
+            from migcomp.precopy.replay import Replay
+
+            recording = stack.enter_context(Replay(self.images[0]))
+            return stack.enter_context(recording.memory()), recording
+        if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
+            return self._snapshots(stack)
+        with self._open_one(self.images[0]) as image:
+            memory = stack.enter_context(GuestMemory.copy_of(image))
+        if self.fit or self.dirty_rate is not None:
+            return memory, self._modelled(memory)
+        return memory, IdleGuest()
+
+    @property
+    def _seconds(self) -> list[float]:
+        from migcomp.precopy.snapshots import noted_seconds
+
+        noted = noted_seconds(self.images) if self.interval is None else None
+        return noted or [self.interval or 1.0] * (len(self.images) - 1)
+
+    def _open_one(self, path: str) -> Image:
+        from migcomp.images.open import open_image
+
+        return open_image(path, page_size=self.page_size)
+
+    def _snapshots(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
         from migcomp.precopy.snapshots import Snapshots
 
         snapshots = stack.enter_context(
-            Snapshots(
-                images,
-                [interval] * (len(images) - 1),
-                lambda path: open_image(path, page_size=page_size),
-            )
+            Snapshots(self.images, self._seconds, self._open_one)
         )
         return stack.enter_context(snapshots.memory()), snapshots
-    with open_image(images[0], page_size=page_size) as image:
-        return stack.enter_context(GuestMemory.copy_of(image)), IdleGuest()
+
+    def _modelled(self, memory: GuestMemory) -> DirtySource:
+        from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest
+
+        if self.fit:
+            from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
+
+            intervals = intervals_of_snapshots(
+                self.images, self._seconds, self._open_one
+            )
+            return ModelledGuest(fit(intervals, memory.pages), memory)
+        rate = (self.dirty_rate or 0) / memory.page_size
+        pages = memory.pages
+        if self.working_set is None:
+            pages = min(int(4 * rate) + 1, pages)
+        else:
+            pages = self.working_set // memory.page_size
+        model = DirtyModel(
+            rate,
+            pages,
+            skew=self.skew,
+            bytes_changed=self.bytes_changed,
+            fake=self.fake_dirty,
+        )
+        return ModelledGuest(model, memory)

@@ -32,6 +32,22 @@ class BitRate(_Type):
             self.fail(str(error), param, ctx)
 
 
+class CacheSize(Size):
+    """Bytes, a power of two of 4 KiB or more."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        size = super().convert(value, param, ctx)
+        if size < 4096 or size & (size - 1):
+            self.fail(
+                f"{quoted(str(value))} is not a power of two, of 4KiB or more",
+                param,
+                ctx,
+            )
+        return size
+
+
 class Version(_Type):
     """Of QEMU, as in 8.2; what follows is of no account."""
 
@@ -48,45 +64,78 @@ class Version(_Type):
         return int(match[1]), int(match[2])
 
 
-LINK = BitRate()
+BIT_RATE = BitRate()
 
 
-def _bounded(least: int, most: int) -> click.IntRange:
+def _number(least: int, most: int) -> click.IntRange:
     return click.IntRange(least, most)
 
 
-#: Name as in QMP, type, and what it does.
-_PARAMETERS: tuple[tuple[str, Any, str], ...] = (
-    ("max-bandwidth", Size(), "Bytes a second at most, as in 100MiB; 0: no limit."),
+_FLAG = click.BOOL
+
+#: Name as in QMP, type, metavar, and what it does.
+_PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
+    (
+        "max-bandwidth",
+        Size(),
+        "SIZE",
+        "Bytes a second at most, as in 100MiB; 0: no limit, as libvirt has it.",
+    ),
     (
         "avail-switchover-bandwidth",
         Size(),
-        "Bytes a second to reckon with when the guest is stopped; 0: as measured.",
+        "SIZE",
+        "Bytes a second to reckon with for the stopped guest; 0: as measured.",
     ),
     (
         "downtime-limit",
-        _bounded(0, 2_000_000),
+        _number(0, 2_000_000),
+        "MS",
         "Milliseconds that the guest may be stopped for.",
     ),
-    ("compress-threads", _bounded(1, 255), "Threads of --engine compress."),
+    (
+        "compress-threads",
+        _number(1, 255),
+        "N",
+        "Threads of --engine compress, packets, delta, dedup and adaptive.",
+    ),
     (
         "compress-wait-thread",
         click.Choice(["on", "off", "adaptive"]),
-        "Whether "
-        "--engine compress waits for a free thread, or sends the page as it is; "
-        "adaptive: waits where the bandwidth is used up.",
+        "",
+        "Whether --engine compress waits for a free thread or sends the page as it "
+        "is; adaptive: waits where the bandwidth is used up.",
     ),
-    ("multifd-channels", _bounded(1, 255), "Channels of --engine multifd."),
-    ("xbzrle-cache-size", Size(), "Of --engine xbzrle."),
-    ("max-rounds", _bounded(0, 1_000_000), "Cancel after so many; 0: never."),
+    ("multifd-channels", _number(1, 255), "N", "Channels of --engine multifd."),
+    ("xbzrle-cache-size", CacheSize(), "SIZE", "Of --engine xbzrle."),
+    ("auto-converge", _FLAG, "", "Slow the guest down where it does not converge."),
+    (
+        "throttle-trigger-threshold",
+        _number(1, 100),
+        "PERCENT",
+        "Dirty bytes, of those transferred, from which on it does not.",
+    ),
+    ("cpu-throttle-initial", _number(1, 99), "PERCENT", "First throttling."),
+    ("cpu-throttle-increment", _number(1, 99), "PERCENT", "Each one after it."),
+    ("cpu-throttle-tailslow", _FLAG, "", "Smaller steps near the end."),
+    ("max-cpu-throttle", _number(1, 99), "PERCENT", "Throttling at most."),
+    ("dirty-limit", _FLAG, "", "Slow down vCPUs that write too much instead."),
+    ("vcpu-dirty-limit", _number(1, 1 << 20), "MB/S", "Of each vCPU, in MiB/s."),
+    (
+        "x-vcpu-dirty-limit-period",
+        _number(1, 1000),
+        "MS",
+        "How often dirty-limit measures.",
+    ),
+    ("max-rounds", _number(0, 1_000_000), "N", "Cancel after so many; 0: never."),
     (
         "max-time",
-        _bounded(0, 1_000_000_000),
+        _number(0, 1_000_000_000),
+        "MS",
         "Cancel after so many milliseconds; 0: never.",
     ),
-    ("qemu-version", Version(), "Whose rules hold."),
+    ("qemu-version", Version(), "VERSION", "Whose rules hold."),
 )
-
 
 #: As libvirt has it; QEMU's own default, 128 MiB/s, is less than most links.
 _DEFAULTS = {"max_bandwidth": 0}
@@ -94,21 +143,29 @@ _DEFAULTS = {"max_bandwidth": 0}
 
 def migration_options(function: _Function) -> _Function:
     """An option for each of the parameters, by its name in QMP."""
-    for name, kind, text in reversed(_PARAMETERS):
+    for name, kind, metavar, text in reversed(_PARAMETERS):
         field = name.replace("-", "_")
         default = _DEFAULTS.get(field, getattr(Parameters(), field))
-        shown = default
-        if field == "qemu_version":
-            shown = ".".join(map(str, default))
+        shown = ".".join(map(str, default)) if isinstance(default, tuple) else default
+        if kind is _FLAG:
+            function = click.option(f"--{name}", is_flag=True, help=text)(function)
+            continue
         function = click.option(
             f"--{name}",
             type=kind,
             default=default,
-            metavar="N" if isinstance(kind, click.IntRange) else None,
+            metavar=metavar or None,
             help=f"{text}  [default: {shown}]",
         )(function)
     return function
 
 
 def parameters_of(qmp: dict[str, Any]) -> Parameters:
-    return Parameters(**qmp)
+    """Of what ``migration_options`` gave.  Raises UsageError for what excludes each
+    other."""
+    parameters = Parameters(**qmp)
+    if parameters.auto_converge and parameters.dirty_limit:
+        raise click.UsageError(
+            "--auto-converge and --dirty-limit exclude each other; give one of them"
+        )
+    return parameters

@@ -124,3 +124,38 @@ def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(
             task, completed=done, total=total, refresh=True
         )
+
+
+@contextmanager
+def rounds(
+    pages: int, *, quiet: bool, color: str
+) -> Iterator[Callable[[int, int, int], None]]:
+    """Of a simulated migration of ``pages``: is told pages sent, pages dirty, and
+    virtual nanoseconds."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _sent, _dirty, _now: None
+        return
+    from rich.status import Status
+
+    from migcomp.report.console import open_console
+
+    start, shown = time.monotonic(), 0.0
+    status = Status("", console=open_console(sys.stderr, color, least_width=0))
+
+    def watch(sent: int, dirty: int, now: int) -> None:
+        nonlocal shown
+        time_now = time.monotonic()
+        if time_now < max(start + _PATIENCE_SECONDS, shown + _INTERVAL_SECONDS):
+            return
+        if not shown:
+            status.start()
+        shown = time_now
+        status.update(
+            f"migrating: {format_count(sent)} pages sent, {format_count(dirty)} of "
+            f"{format_count(pages)} dirty, {now / 1e9:.2f} s of the guest's time"
+        )
+
+    try:
+        yield watch
+    finally:
+        status.stop()

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from migcomp.cli.files import STANDARD, check_input, writing
-from migcomp.cli.migration_options import LINK, migration_options, parameters_of
+from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
+from migcomp.cli.guest import GuestChoice, guest_options
+from migcomp.cli.migration_options import BIT_RATE, migration_options, parameters_of
 from migcomp.cli.options import (
     FILE,
     Name,
@@ -21,13 +23,13 @@ from migcomp.cli.options import (
     json_option,
     quiet_option,
 )
+from migcomp.cli.progress import rounds
 from migcomp.cli.summary import print_json
 
+if TYPE_CHECKING:
+    from migcomp.precopy.results import SimulationResult
 
-def _engines() -> Sequence[str]:
-    from migcomp.precopy.engines.choice import ENGINES
-
-    return ENGINES
+_FORMATS = ("text", "json", "qmp", "hmp", "virsh")
 
 
 def _codecs() -> Sequence[str]:
@@ -36,12 +38,18 @@ def _codecs() -> Sequence[str]:
     return CODECS
 
 
+def _engines() -> Sequence[str]:
+    from migcomp.precopy.engines.choice import ENGINES
+
+    return ENGINES
+
+
 @click.command(short_help="Simulate a live migration.")
 @click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--link",
     "bandwidth",
-    type=LINK,
+    type=BIT_RATE,
     metavar="RATE",
     required=True,
     help="The link's bandwidth, as in 100Mbit or 10Gbit.",
@@ -66,7 +74,7 @@ def _codecs() -> Sequence[str]:
     "--multifd-compression",
     type=Name("codec", _codecs),
     help="Of the engine; see migcomp codecs.  [default: zlib with compress, none with "
-    "multifd]",
+    "multifd, zstd with others]",
 )
 @click.option(
     "-l",
@@ -80,20 +88,7 @@ def _codecs() -> Sequence[str]:
     help="Compression level.  [default: 1]",
 )
 @migration_options
-@click.option(
-    "--interval",
-    type=click.FloatRange(0.001, 1e6),
-    metavar="SECONDS",
-    default=1.0,
-    show_default=True,
-    help="Time between two snapshots.",
-)
-@click.option(
-    "--replay",
-    is_flag=True,
-    help="IMAGE is a recorded QEMU migration stream: send what it sent, round by "
-    "round.",
-)
+@guest_options
 @click.option(
     "--costs",
     "costs_file",
@@ -112,6 +107,15 @@ def _codecs() -> Sequence[str]:
     show_default=True,
     help="Size of the guest's pages, where the image does not tell.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="qmp, hmp and virsh: what query-migrate, info migrate and virsh domjobinfo "
+    "would print.",
+)
 @force_option
 @json_option
 @quiet_option
@@ -123,11 +127,18 @@ def command(
     engine: str,
     codec: str | None,
     level: int | None,
-    interval: float,
+    interval: float | None,
+    fit: bool,
     replay: bool,
+    dirty_rate: int | None,
+    working_set: int | None,
+    skew: float,
+    bytes_changed: int,
+    fake_dirty: float,
     costs_file: str | None,
     save_costs: str | None,
     page_size: int,
+    form: str,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -137,50 +148,107 @@ def command(
     """Migrate a guest whose memory is IMAGE over a link, as QEMU would, and report.
 
     Several IMAGEs are snapshots of one guest, the oldest first: it writes what
-    they differ in.  With one IMAGE only, it writes nothing.
+    they differ in.  With one IMAGE only, it writes nothing, unless --dirty-rate
+    says what.
+
     Nothing leaves this machine: the link's time is computed, pages are really
     compressed, and decoded on the other side, which must be equal in the end.
+
+    \b
+    Engines:
+      none      the migration thread sends pages as they are
+      compress  QEMU's compress-threads: a page to a thread (until 9.0)
+      multifd   QEMU's channels; --codec none, zlib or zstd
+      xbzrle    QEMU's deltas against a cache of pages
+      packets   independent packets of 128 pages, on any thread
+      delta     pages against what the other side has of them
+      dedup     as packets; equal pages are sent once
+      adaptive  as packets; codec and level are chosen for each one
     """
-    from migcomp.cli.guest import open_guest
     from migcomp.precopy.costs import load_costs, measured_costs
     from migcomp.precopy.engines.choice import EngineChoice
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
 
-    if replay and len(images) > 1:
-        raise click.UsageError("--replay takes one IMAGE, a recorded stream")
+    choice = GuestChoice(
+        images,
+        interval,
+        fit,
+        replay,
+        dirty_rate,
+        working_set,
+        skew,
+        bytes_changed,
+        fake_dirty,
+        page_size,
+    )
+    choice.check()
+    parameters = parameters_of(qmp)
+    if save_costs and costs_file:
+        raise click.UsageError("--save-costs keeps what is measured, and --costs reads")
     for path in images:
         check_input(path)
-    parameters = parameters_of(qmp)
+        check_distinct(path, save_costs)
     with ExitStack() as stack:
-        source, guest = open_guest(
-            stack, images, interval=interval, replay=replay, page_size=page_size
-        )
-        size = source.page_size
+        # Before the work, so that it is not done for a file that may not be written.
+        sink = _sink(stack, save_costs, force=force)
+        memory, guest = choice.open(stack)
+        size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
+        watch = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
         result = simulate(
-            source,
+            memory,
             guest,
             EngineChoice(engine, codec, level),
             Link(bandwidth, latency / 1000),
             parameters,
             costs,
             images=images,
+            watch=watch,
         )
-    if save_costs:
-        import json
+        if sink is not None and save_costs is not None:
+            with writing(save_costs):
+                sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
+    if as_json or not quiet:
+        _show(result, "json" if as_json else form, color)
 
-        from migcomp.outputs import OutputFile
 
-        with writing(save_costs), OutputFile(save_costs, force=force) as sink:
-            sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
-    if as_json:
-        from migcomp.report.simulation_json import to_json
+def _sink(stack: ExitStack, path: str | None, *, force: bool) -> BinaryIO | None:
+    if path is None:
+        return None
+    from migcomp.outputs import OutputFile
 
-        print_json(to_json(result))
-    elif not quiet:
-        from migcomp.report.console import open_console
-        from migcomp.report.simulation import render
+    with writing(path):
+        return stack.enter_context(OutputFile(path, force=force))
 
-        with writing(STANDARD):
-            render(result, open_console(sys.stdout, color))
+
+def _show(result: SimulationResult, form: str, color: str) -> None:
+    version = result.parameters.qemu_version
+    match form:
+        case "json":
+            from migcomp.report.simulation_json import to_json
+
+            print_json(to_json(result))
+        case "qmp":
+            from migcomp.report.qmp import render_qmp
+
+            _print(render_qmp(result.statistics, version))
+        case "hmp":
+            from migcomp.report.hmp import render_hmp
+
+            _print(render_hmp(result.statistics, version))
+        case "virsh":
+            from migcomp.report.virsh import render_virsh
+
+            _print(render_virsh(result.statistics))
+        case _:
+            from migcomp.report.console import open_console
+            from migcomp.report.simulation import render
+
+            with writing(STANDARD):
+                render(result, open_console(sys.stdout, color))
+
+
+def _print(text: str) -> None:
+    with writing(STANDARD):
+        print(text, end="")

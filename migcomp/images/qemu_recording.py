@@ -41,7 +41,7 @@ class Record:
 class Recording:
     """The first round has every page; each later one until the last starts with the
     first page that the one before has already, and the last one is what was sent
-    when the guest was stopped (the stream's END section).
+    when the guest was stopped (the stream's END section).  Each has a page once.
 
     QEMU may have synchronised the dirty bitmap earlier than that, but had no page to
     send again until then.
@@ -76,12 +76,30 @@ class Recording:
         self.page_size = ram.page_size
         self.pages = sum(pages_in(b.length, self.page_size) for b in self.blocks)
         self._log = memoryview(ram.ram.log)
-        self._ends = _round_ends(ram, len(self._log) // _RECORD.size)
+        self._ends = self._round_ends(ram)
         seen = bytearray(self.pages)
         self._first = bytearray(self._ends[-1])
         for number, (_, _, page) in enumerate(_RECORD.iter_unpack(self._log)):
             self._first[number] = not seen[page]
             seen[page] = 1
+
+    def _round_ends(self, ram: RamReader) -> list[int]:
+        """The number of records until each round's end."""
+        records = len(self._log) // _RECORD.size
+        live = ram.records_before_end
+        # Compression threads may have been at pages when the guest was stopped,
+        # which then come in the last section and once more.
+        places: dict[int, int] = {}
+        part = self._log[live * _RECORD.size :]
+        for number, (_, _, page) in enumerate(_RECORD.iter_unpack(part), live):
+            if page in places:
+                live = max(live, places[page] + 1)
+            places[page] = number
+        if not live:
+            # All pages were sent when the guest was stopped: that was a first round.
+            return [records, records]
+        ends = accumulate(sum(pages) for pages, _ in ram.ram.rounds)
+        return [*takewhile(lambda end: end < live, ends), live, records]
 
     @property
     def rounds(self) -> int:
@@ -132,12 +150,3 @@ class Recording:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _round_ends(ram: RamReader, records: int) -> list[int]:
-    """The number of records until each round's end."""
-    before_end = ram.records_before_end
-    ends = accumulate(sum(pages) for pages, _ in ram.ram.rounds)
-    live = [*takewhile(lambda end: end < before_end, ends), before_end]
-    # A guest whose pages were all sent when it was stopped had a first round, too.
-    return [*live, records] if before_end else [records, records]

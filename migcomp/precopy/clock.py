@@ -24,7 +24,7 @@ class Clock:
         self._ns_per_byte = 1e9 / link.bytes_per_second
         self._buffer_ns = round(link.buffer * self._ns_per_byte)
         self._latency_ns = round(link.latency * 1e9)
-        self._link_free = 0
+        self._link_free = self._link_ns = 0
         self.now = 0
         self.sent = 0
         self.cpu_ns = 0
@@ -37,8 +37,16 @@ class Clock:
     def wait_until(self, time: int) -> None:
         self.now = max(self.now, time)
 
-    def link_busy(self) -> bool:
-        return self._link_free > self.now
+    def backlog(self) -> int:
+        """Bytes that were written and are not on the link yet, as the ioctl SIOCOUTQ
+        tells of a socket."""
+        return round(max(self._link_free - self.now, 0) / self._ns_per_byte)
+
+    def link_use(self) -> tuple[int, int]:
+        """Bytes that have left, and the nanoseconds in which there were some to
+        leave: tcpi_bytes_acked and tcpi_busy_time of Linux' TCP_INFO."""
+        left = max(self._link_free - self.now, 0)
+        return self.sent - self.backlog(), self._link_ns - left
 
     def transmit(self, size: int, ready: int) -> int:
         """Puts ``size`` bytes that are there at ``ready`` on the link.
@@ -46,7 +54,9 @@ class Clock:
         The time by which the writer is rid of them.
         """
         start = max(ready, self._link_free)
-        self._link_free = start + round(size * self._ns_per_byte)
+        took = round(size * self._ns_per_byte)
+        self._link_free = start + took
+        self._link_ns += took
         self.sent += size
         return max(ready, self._link_free - self._buffer_ns)
 
@@ -81,18 +91,27 @@ class Threads:
     def hand_over(self, cpu_ns: int, size: int, delay_ns: int = 0) -> None:
         """A job that costs ``cpu_ns``, from ``delay_ns`` after a thread is told, and
         gives ``size`` bytes for the link; waits for a thread where all are busy."""
+        clock = self._clock
         if len(self._running) == self._room:
             self._collect()
-        clock = self._clock
         done = max(clock.now, heapq.heappop(self._free_at)) + delay_ns + cpu_ns
         heapq.heappush(self._free_at, done)
         heapq.heappush(self._running, (done, size))
         clock.cpu_ns += cpu_ns
+        while self._running and self._running[0][0] <= clock.now:
+            self._collect()
 
     def _collect(self) -> None:
         done, size = heapq.heappop(self._running)
         self._clock.wait_until(done)
         self._clock.write(size)
+
+    def ahead(self) -> tuple[float, int]:
+        """How long each thread has to work, in nanoseconds and on average; and how
+        many jobs are with them, done or not."""
+        now = self._clock.now
+        busy = sum(max(free - now, 0) for free in self._free_at)
+        return busy / len(self._free_at), len(self._running)
 
     def finish(self) -> None:
         """Until every result is sent."""

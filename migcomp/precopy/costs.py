@@ -109,6 +109,10 @@ class Costs:
                 tally.ns += ns * part // pages
                 tally.pages += part
 
+    def fixed(self) -> Costs:
+        """These, stored: from now on the same work costs the same."""
+        return _from_json(self.to_json(), "costs measured before", self.page_size)
+
     def to_json(self) -> dict[str, object]:
         """What was measured, or is stored; a kind never met costs as the other."""
         averages = self.stored or {

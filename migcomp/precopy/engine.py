@@ -75,9 +75,12 @@ class Engine(Protocol):
     """
 
     name: str
-    description: str
     unit: int
     page_bytes: int
+
+    @property
+    def description(self) -> str:
+        """For reports; of what it has done so far where that is its choice."""
 
     def send(
         self,

@@ -179,6 +179,9 @@ class Migration:
         if not last:
             self._run_guest()
         pages, end = self._bitmap.take(most)
+        if end and not pages and self._bitmap.pending:
+            self._note(self._engine.end_round())
+            pages, end = self._bitmap.take(most)
         if pages:
             start = self._clock.now
             self._rounds[-1].unchanged_pages += self._unchanged(pages)

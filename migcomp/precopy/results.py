@@ -37,7 +37,6 @@ class Round:
     unchanged_pages: int = 0
     cpu_ns: int = 0
     throttle_percentage: int | None = None
-    engines: dict[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

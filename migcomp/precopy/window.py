@@ -39,12 +39,13 @@ class Window:
         """Bytes of the limit that are left of the window, 0 at least."""
         return max(self._budget - self._used, 0)
 
-    def ahead(self, now: int, more: int) -> bool:
-        """With ``more`` bytes, a greater part of the limit is used than has passed
-        of the window's time."""
+    def ahead(self, now: int, more: int) -> int:
+        """Bytes that are used, with ``more``, beyond the limit's part for the time
+        that has passed of the window."""
         if self._budget == _UNLIMITED:
-            return False
-        return (self._used + more) * WINDOW > self._budget * (now - self._start)
+            return 0
+        due = self._budget * (now - self._start) // WINDOW
+        return max(self._used + more - due, 0)
 
     @property
     def end(self) -> int:

@@ -10,7 +10,6 @@ from rich.text import Text
 from migcomp.precopy.results import Round, SimulationResult
 from migcomp.report.parts import (
     many,
-    plain_table,
     print_indented,
     print_text,
     short_name,
@@ -24,7 +23,6 @@ from migcomp.units import (
     format_size,
 )
 
-_MS = 1e3
 _SHOWN = 12
 
 
@@ -45,16 +43,15 @@ def render(result: SimulationResult, console: Console) -> None:
 
 
 def _answer(result: SimulationResult) -> list[str]:
-    statistics = result.statistics
     name = short_name(result.images[0], "standard input")
-    total = format_seconds(statistics.total_time / _MS)
+    total = _seconds(result.rounds[-1].end_ns / 1e9)
     size = format_size(result.memory_bytes)
     if not result.converged:
         return [
             f"{name}: {size} not migrated: cancelled after {total}, because "
             f"{result.reason}"
         ]
-    down = format_seconds((statistics.downtime or 0) / _MS)
+    down = _seconds(result.rounds[-1].seconds)
     return [
         f"{name}: {size} migrated in {total}, with the guest stopped for {down}",
     ]
@@ -65,7 +62,7 @@ def _figures(result: SimulationResult) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column()
-    seconds = statistics.total_time / _MS
+    seconds = result.rounds[-1].end_ns / 1e9
     rate = result.wire_bytes / seconds if seconds else 0.0
     handled = sum(r.sent.handled for r in result.rounds)
     unchanged = sum(r.unchanged_pages for r in result.rounds)
@@ -85,25 +82,31 @@ def _figures(result: SimulationResult) -> Table:
 
 
 def _rounds(result: SimulationResult) -> Table:
-    table = plain_table(
-        "round", "time", "dirty", "sent", "zero", "bytes", "Mbit/s", "CPU"
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
+    table.add_column("round", no_wrap=True)
+    for heading in ("time", "dirty", "sent", "zero", "bytes", "Mbit/s", "CPU"):
+        table.add_column(heading, justify="right", no_wrap=True)
     rounds = result.rounds
     shown = rounds if len(rounds) <= _SHOWN else (*rounds[: _SHOWN - 3], *rounds[-3:])
     for round_ in shown:
         if len(rounds) > _SHOWN and round_ is rounds[-3]:
             table.add_row(f"{len(rounds) - _SHOWN} more")
+        rate = format_bit_rate(round_.bytes_per_second).removesuffix(" Mbit/s")
         table.add_row(
             _name(round_),
-            format_seconds(round_.seconds),
+            _seconds(round_.seconds),
             format_count(round_.dirty_pages),
             format_count(round_.sent.handled),
             format_count(round_.sent.duplicate),
             format_size(round_.sent.wire_bytes),
-            format_bit_rate(round_.bytes_per_second).removesuffix(" Mbit/s"),
-            format_seconds(round_.cpu_ns / 1e9),
+            rate if round_.seconds else "-",
+            _seconds(round_.cpu_ns / 1e9),
         )
     return table
+
+
+def _seconds(seconds: float) -> str:
+    return format_seconds(seconds) if seconds else "0 s"
 
 
 def _name(round_: Round) -> str:

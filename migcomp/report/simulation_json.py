@@ -97,4 +97,4 @@ def _round(round_: Round, result: SimulationResult) -> dict[str, object]:
         "xbzrle-bytes": sent.xbzrle_bytes,
         "cpu-ns": round_.cpu_ns,
         "throttle-pcent": round_.throttle_percentage or 0,
-    } | ({"pages-by-work": round_.engines} if round_.engines else {})
+    }

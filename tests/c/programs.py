@@ -58,6 +58,7 @@ PROGRAMS = (
     "delta_faults",
     "event_lost_wakeup",
     "page_faults",
+    "transfer_faults",
     "wq_affinity",
     "wq_destroy_midflight",
     "wq_error",
@@ -98,6 +99,7 @@ PARTS = {
     "bench_designs": BENCH_SOURCES,
     "delta_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "transfer_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "wq_faults": ("faults.c",),
 }
 WRAPPED: dict[str, tuple[str, ...]] = {
@@ -105,6 +107,7 @@ WRAPPED: dict[str, tuple[str, ...]] = {
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
     "delta_faults": FAULTS,
     "page_faults": FAULTS,
+    "transfer_faults": FAULTS,
     "wq_faults": FAULTS,
 }
 
@@ -128,12 +131,13 @@ RUNNERS = {
     tool: ("valgrind", f"--tool={tool}", "-q", "--fair-sched=try", "--error-exitcode=9")
     for tool in ("helgrind", "drd")
 }
-# Two measure CPU time, which valgrind multiplies; page_faults and delta_faults map
+# Two measure CPU time, which valgrind multiplies; page_faults and its like map
 # and unmap so much memory that they take many minutes, and have one worker only;
 # bench_designs is of mutexes and conditions, whose timed waits helgrind reports at
 # random.
 NOT_UNDER_VALGRIND = (
-    *("bench_designs", "delta_faults", "page_faults", "wq_affinity", "wq_idle"),
+    *("bench_designs", "delta_faults", "page_faults", "transfer_faults"),
+    *("wq_affinity", "wq_idle"),
 )
 JITTER_WRAPPED = ("event_reset", "event_set", "event_wait")
 

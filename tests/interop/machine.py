@@ -20,7 +20,7 @@ from typing import Any
 HERE = Path(__file__).parent
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 128
-CAPABILITIES = ("compress", "xbzrle")
+CAPABILITIES = ("compress", "xbzrle", "multifd")
 
 #: How long anything may take before it counts as hung, in seconds.
 WATCHDOG = 240
@@ -139,17 +139,27 @@ class Machine:
 
     def migrate(self, path: Path, *capabilities: str, bandwidth: int = 10**12) -> Any:
         """Out to a file; what query-migrate says then."""
+        parameters = {"max-bandwidth": bandwidth}
+        return self.send(f"exec:cat > {path}", *capabilities, parameters=parameters)
+
+    def send(self, uri: str, *capabilities: str, parameters: dict[str, Any]) -> Any:
+        """Anywhere, with parameters by QMP's names; what query-migrate says then."""
         self._set(*capabilities)
-        self("migrate-set-parameters", **{"max-bandwidth": bandwidth})
-        self("migrate", uri=f"exec:cat > {path}")
+        self("migrate-set-parameters", **parameters)
+        self("migrate", uri=uri)
         self._until(self._migrated)
         return self("query-migrate")
 
     def load(self, path: Path, *capabilities: str) -> None:
         """A file into a machine that waits for it."""
-        self._set(*capabilities)
-        self("migrate-incoming", uri=f"exec:cat {path}")
+        self.listen(f"exec:cat {path}", *capabilities, parameters={})
         self._until(self._migrated)
+
+    def listen(self, uri: str, *capabilities: str, parameters: dict[str, Any]) -> None:
+        """Has a machine that waits for a migration expect it there."""
+        self._set(*capabilities)
+        self("migrate-set-parameters", **parameters)
+        self("migrate-incoming", uri=uri)
 
     def _migrated(self) -> bool:
         status = self("query-migrate").get("status")
@@ -159,8 +169,11 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, initrd: Path, *, incoming: bool = False) -> Iterator[Machine]:
-    """``incoming``: it waits for a migration, and stays stopped behind it."""
+def machine(
+    folder: Path, initrd: Path, *, incoming: bool = False, memory: Path | None = None
+) -> Iterator[Machine]:
+    """``incoming``: it waits for a migration, and stays stopped behind it.  With
+    ``memory``, of MEMORY_MIB, it has that content, and does not start."""
     folder.mkdir()
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", f"{MEMORY_MIB}M"]
     command += ["-kernel", str(kernel()), "-initrd", str(initrd)]
@@ -169,6 +182,10 @@ def machine(folder: Path, initrd: Path, *, incoming: bool = False) -> Iterator[M
     command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
     if incoming:
         command += ["-incoming", "defer", "-S"]
+    if memory is not None:
+        backend = f"memory-backend-file,id=image,mem-path={memory},share=off"
+        command += ["-object", f"{backend},size={MEMORY_MIB}M", "-S"]
+        command += ["-machine", "memory-backend=image"]
     with (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from migcomp import _core
 from migcomp.convert.convert import Wish, convert
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from tests.conftest import REQUIRE_SHARED
 from tests.interop.machine import Machine, initramfs, machine, missing
-from tests.qemu_tools import COMPRESSED, NORMAL, XBZRLE, ZERO, decode
+from tests.qemu_tools import COMPRESSED, NORMAL, XBZRLE, ZERO, Page, decode
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -118,6 +119,19 @@ def test_statistics_of_a_new_capture(captures: Captures, name: str) -> None:
         found: Any = image.facts["statistics"]
     for key in ("total", "transferred", "normal", "normal-bytes"):
         assert found["ram"][key] == said[key], key
+
+
+def test_deltas_are_ours(captures: Captures) -> None:
+    deltas: list[bytes] = []
+
+    def encode(page: Page) -> None:
+        if page.flags == XBZRLE:
+            deltas.append(page.delta)
+            assert _core.xbzrle_encode(page.old, page.new, len(page.new)) == page.delta
+
+    for name in ("xbzrle", "xbzrle-again"):
+        decode(captures.path(name).read_bytes(), encode)
+    assert deltas
 
 
 def test_xbzrle_counters_are_never_set_back(captures: Captures) -> None:

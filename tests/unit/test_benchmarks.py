@@ -290,7 +290,11 @@ def test_xbzrle_takes_the_pages_that_differ(tmp_path: Path) -> None:
     new[3 * PAGE :] = bytes(b ^ 1 for b in old[3 * PAGE :])  # does not fit
     for name, image in (("old", old), ("new", new)):
         (tmp_path / name).write_bytes(image)
-    command = [build_xbzrle(tmp_path), tmp_path / "old", tmp_path / "new", "3"]
+    command = [
+        str(build_xbzrle(tmp_path)),
+        *map(str, (tmp_path / "old", tmp_path / "new")),
+        "3",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, *ways = done.stdout.splitlines()
     assert first == f"2 pages, {(3 + PAGE) / 2:.1f} bytes a delta, 50.0 % overflow"

@@ -106,6 +106,28 @@ def test_a_page_sent_first_when_the_guest_was_stopped_is_of_the_first_round() ->
         assert memory.read(0) == make_page("rows", 3)
 
 
+def test_what_threads_had_not_finished_when_the_guest_was_stopped() -> None:
+    """Their pages are in the last section, perhaps once more."""
+    writer = Writer()
+    writer.start()
+    bulk(writer)
+    writer.head(3, 2)
+    for page, seed in ((3, 1), (4, 2), (5, 3), (4, 4), (3, 5)):
+        writer.compressed(b"pc.ram", page, make_page("rows", seed))
+    writer.end_records()
+    with (
+        memory_file(writer.finish()) as path,
+        Replay(path) as replay,
+        replay.memory() as memory,
+    ):
+        assert replay.next_round(memory) == [3, 4]
+        assert memory.read(3, 2) == make_page("rows", 1) + make_page("rows", 2)
+        assert not replay.switch_over
+        assert replay.next_round(memory) == [3, 4, 5]
+        assert replay.switch_over
+        assert contents(memory) == writer.memory
+
+
 def test_a_guest_that_was_stopped_has_one_round() -> None:
     writer = Writer()
     writer.start()

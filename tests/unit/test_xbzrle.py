@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from migcomp import _core
 from migcomp.errors import PageError
 from tests.conftest import PAGE, make_page, memory_file
-from tests.qemu_tools import decode, patched
+from tests.qemu_tools import NORMAL, XBZRLE, Page, decode, patched
 
 ZERO, UNCHANGED, DELTA, OVERFLOW, MISS = range(5)
 RUN_MOST = 0x3FFF
+#: Of the records after the first round.
+CLASS_OF = {NORMAL: MISS, XBZRLE: DELTA}
 SIZES = [4096, 8192, 16384, 65536]
 
 
@@ -104,7 +106,7 @@ def test_the_vector_of_qemus_documentation() -> None:
     assert _core.xbzrle_encode(old, old, PAGE) == b""
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(versions())
 def test_round_trips(pages: tuple[bytes, bytes]) -> None:
     old, new = pages
@@ -163,13 +165,6 @@ def test_longest_runs(size: int, at: int, run: int) -> None:
 def test_what_is_no_page(old: int, new: int, room: int) -> None:
     with pytest.raises(ValueError, match=r"pages must have one size|room must be"):
         _core.xbzrle_encode(bytes(old), bytes(new), room)
-
-
-def test_deltas_of_a_real_qemu(guest_streams: Path) -> None:
-    read = decode((guest_streams / "live-xbzrle.qemu").read_bytes())
-    assert len(read.deltas) == 9
-    for old, delta in read.deltas:
-        assert _core.xbzrle_encode(old, patched(old, delta), PAGE) == delta
 
 
 # --- The cache ------------------------------------------------------------------------
@@ -242,7 +237,7 @@ def written(old: bytes, change: str, rng: Random) -> bytes:
     return old
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(rounds, st.sampled_from([1, 2, 4, 16]), st.integers(0, 1000))
 def test_cache_does_as_qemu(
     history: list[tuple[list[tuple[int, str]], int, bool]], places: int, seed: int
@@ -282,6 +277,35 @@ def test_cache_does_as_qemu(
         for page in numbers:
             at = slice(page * size, page * size + size)
             assert there[at] == memory[at]
+
+
+def test_a_real_qemu_did_the_same(guest_streams: Path) -> None:
+    """Its pages in its order: the same go as deltas, which are the same."""
+    stream = (guest_streams / "live-xbzrle.qemu").read_bytes()
+    cache = _core.XbzrleCache(64 << 20, PAGE)
+    memory = bytearray(129 << 20)
+    rounds, before = 1, -1
+
+    def save(page: Page) -> None:
+        nonlocal rounds, before
+        rounds += page.number <= before  # XBZRLE starts with the second one
+        before = page.number
+        memory[page.number * PAGE : (page.number + 1) * PAGE] = page.new
+        if rounds > 1:
+            number = struct.pack("=Q", page.number)
+            classes, _, payload, _ = cache.save(
+                memory, number, rounds, page.last_section
+            )
+            assert CLASS_OF[page.flags] == classes[0]
+            assert payload == (page.delta or page.new)
+
+    decode(stream, save)
+    assert cache.counters == {
+        "pages": 9,
+        "bytes": 489,
+        "cache_miss": 2151,
+        "overflow": 0,
+    }
 
 
 def test_classes_are_named() -> None:
@@ -390,6 +414,26 @@ def test_one_thread_at_a_time() -> None:
     assert refusals <= {"another thread is using the cache"}
     counters = cache.counters
     assert counters["pages"] + counters["cache_miss"] == 512 * len(done) > 0
+
+
+@pytest.mark.long
+def test_rounds_of_a_guest(guest_images: Path) -> None:
+    """With a cache of half of its pages, the destination ends up as the source."""
+    cache = _core.XbzrleCache(64 << 20, PAGE)
+    there = bytearray((guest_images / "round0.raw").read_bytes())
+    for count, name in enumerate(("round1", "round2", "round1", "round2"), 2):
+        memory = (guest_images / f"{name}.raw").read_bytes()
+        numbers = b"".join(
+            struct.pack("=Q", at // PAGE)
+            for at in range(0, len(memory), PAGE)
+            if memory[at : at + PAGE] != there[at : at + PAGE]
+        )
+        *sent, _ = cache.save(memory, numbers, count, count == 5)
+        _core.xbzrle_load(there, PAGE, numbers, *sent)
+        assert there == memory
+        assert UNCHANGED not in sent[0]
+    assert DELTA in sent[0]
+    assert cache.cached_pages <= 1 << 14
 
 
 # --- The receiver ---------------------------------------------------------------------

@@ -14,7 +14,16 @@ from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.window import Window
 
-ENGINES = ("none", "compress", "multifd", "xbzrle", "packets", "delta", "dedup")
+ENGINES = (
+    "none",
+    "compress",
+    "multifd",
+    "xbzrle",
+    "packets",
+    "delta",
+    "dedup",
+    "adaptive",
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,10 @@ def open_engine(
             return PacketEngine(
                 choice.name, codec, parameters.compress_threads, clock, costs, memory
             )
+        case "adaptive":
+            from migcomp.precopy.engines.adaptive import AdaptiveEngine
+
+            return AdaptiveEngine(parameters, clock, window, costs, memory)
     raise MigcompError(
         f"there is no engine {choice.name!r}; there are {', '.join(ENGINES)}"
     )

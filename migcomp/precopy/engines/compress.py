@@ -20,6 +20,8 @@ from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.window import Window
 
 _TOGETHER = 128
+#: Bytes that wait for the link: with more, there is no bandwidth left.
+_QUEUED = 256 << 10
 
 
 class CompressEngine:
@@ -96,11 +98,12 @@ class CompressEngine:
                 sent.duplicate += 1
 
     def _refused(self, sent: Sent) -> bool:
-        """No thread is free, and the page is not to wait for one."""
+        """No thread is free, and the page is not to wait for one: adaptively, as
+        long as there is bandwidth left (a proposal of December 2018)."""
         if self._wait == "on" or not self._threads.full:
             return False
         if self._wait == "adaptive" and (
-            self._clock.link_busy()
+            self._clock.backlog() > _QUEUED
             or self._window.ahead(self._clock.now, sent.main_bytes)
         ):
             return False

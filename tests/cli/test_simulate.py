@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp simulate`` and its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import PAGE, Outcome, command, sentence
+
+PAGES = 512
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    """Half of its pages are zero."""
+    content = b"".join(
+        bytes(PAGE) if page % 2 else b"%08d" % page * (PAGE // 8)
+        for page in range(PAGES)
+    )
+    (tmp_path / "guest.raw").write_bytes(content)
+    return tmp_path / "guest.raw"
+
+
+@pytest.fixture
+def snapshots(guest: Path) -> list[Path]:
+    """Three; some pages change each time."""
+    paths = [guest]
+    for number in (1, 2):
+        content = bytearray(paths[-1].read_bytes())
+        for page in range(number, PAGES, 16):
+            content[page * PAGE + 100 : page * PAGE + 108] = b"change %d" % number
+        paths.append(guest.parent / f"guest{number}.raw")
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def simulated(*arguments: str | Path) -> Outcome:
+    done = command("simulate", *arguments)
+    assert done.code == 0, done.errors
+    assert done.errors == ""
+    return done
+
+
+def test_the_answer_comes_first(guest: Path) -> None:
+    lines = simulated(guest, "--link", "1Gbit").text.splitlines()
+    assert lines[0].startswith("  guest.raw: 2.00 MiB migrated in ")
+    assert "with the guest stopped for" in " ".join(lines[:2])
+    assert any(line.split()[:2] == ["converged", "yes"] for line in lines)
+    assert any(line.split()[:2] == ["1", "bulk"] for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_json(guest: Path) -> None:
+    done = simulated(guest, "--link", "10Gbit", "--latency", "0.5", "--json").json
+    assert done["schema"] == "migcomp.simulate/1"
+    assert done["converged"] is True
+    assert done["link"]["bandwidth-bits-per-second"] == 10e9
+    assert done["link"]["latency-seconds"] == 0.0005
+    assert done["parameters"]["qemu-version"] == "8.2"
+    assert done["query-migrate"]["ram"]["duplicate"] == PAGES // 2
+    assert done["query-migrate"]["ram"]["normal"] == PAGES // 2
+    assert done["progress-history"][0]["iterations"] == 1
+    assert done["progress-history"][-1]["guest-stopped"] is True
+    assert simulated(guest, "--link", "10Gbit", "--format", "json").json["images"] == [
+        str(guest)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("qmp", '"duplicate": 256'),
+        ("hmp", "duplicate: 256 pages"),
+        ("virsh", "Constant pages:   256"),
+    ],
+)
+def test_as_qemu_says_it(guest: Path, form: str, words: str) -> None:
+    assert words in simulated(guest, "--link", "1Gbit", "--format", form).text
+
+
+def test_snapshots_are_a_guest_that_writes(snapshots: list[Path]) -> None:
+    done = simulated(
+        *snapshots, "--link", "1Gbit", "--interval", "0.02", "--max-bandwidth",
+        "10MiB", "--downtime-limit", "10", "--json",
+    ).json  # fmt: skip
+    assert done["guest"] == "3 snapshots, 0.02 s apart"
+    assert len(done["progress-history"]) > 3
+
+
+def test_a_model_is_a_guest_that_writes(guest: Path) -> None:
+    done = simulated(
+        guest, "--link", "1Gbit", "--max-bandwidth", "10MiB", "--dirty-rate", "1MiB",
+        "--working-set", "1536KiB", "--skew", "0.5", "--downtime-limit", "10", "--json",
+    ).json  # fmt: skip
+    assert done["guest"].startswith("a model: 256 pages/s dirty, working set 384")
+    assert sum(r["normal-pages"] for r in done["progress-history"]) > PAGES // 2
+
+
+def test_it_says_why_it_was_cancelled(guest: Path) -> None:
+    lines = simulated(
+        guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
+        "--downtime-limit", "1", "--max-rounds", "2",
+    ).text  # fmt: skip
+    text = " ".join(lines.split())
+    assert "not migrated: cancelled after" in text
+    assert "because it was not done in max-rounds, 2" in text
+    assert "converged no" in text
+
+
+def test_costs_make_it_repeatable(snapshots: list[Path], tmp_path: Path) -> None:
+    costs = tmp_path / "costs.json"
+    common: tuple[str | Path, ...] = (
+        *snapshots,
+        "--link",
+        "100Mbit",
+        "--engine",
+        "compress",
+        "--json",
+    )
+    first = simulated(*common, "--save-costs", costs).json
+    assert "real-seconds" in first
+    again = [simulated(*common, "--costs", costs).text for _ in range(2)]
+    assert again[0] == again[1]
+    assert "real-seconds" not in again[0]
+
+
+def test_engines_take_codec_and_level(guest: Path) -> None:
+    for arguments, words in (
+        (("compress", "--compress-level", "6"), "zlib level 6"),
+        (("multifd", "--multifd-compression", "zstd"), "2 channels, zstd level 1"),
+        (("packets", "--codec", "lz4"), "lz4 level 1"),
+        (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
+        (("adaptive", "--compress-threads", "3"), "3 threads"),
+    ):
+        done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *arguments)
+        assert words in done.json["engine"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "--link"),
+        (("--link", "fast"), 2, "'fast' is not a rate such as 100Mbit"),
+        (("--link", "0Gbit"), 2, "is not a rate"),
+        (("--link", "1Gbit", "--engine", "magic"), 2, "'magic' is not one of none"),
+        (("--link", "1Gbit", "--xbzrle-cache-size", "3MiB"), 2, "not a power of two"),
+        (("--link", "1Gbit", "--qemu-version", "new"), 2, "not a version"),
+        (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
+        (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
+        (
+            ("--link", "1Gbit", "--auto-converge", "--dirty-limit"),
+            2,
+            "exclude each other",
+        ),
+        (("--link", "1Gbit", "--replay"), 3, "guest.raw"),
+        (("--link", "1Gbit", "--costs", "none.json"), 3, "none.json"),
+        (
+            ("--link", "1Gbit", "--engine", "packets", "--level", "99"),
+            5,
+            "levels",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4", "-l", "99"),
+            5,
+            "lz4",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(
+    guest: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    done = command("simulate", guest, *arguments)
+    assert done.code == code
+    assert words in sentence(done)
+
+
+def test_costs_are_not_overwritten(guest: Path, tmp_path: Path) -> None:
+    costs = tmp_path / "costs.json"
+    costs.write_text("mine")
+    done = command("simulate", guest, "--link", "1Gbit", "--save-costs", costs)
+    assert done.code == 7
+    assert costs.read_text() == "mine"
+    again = command(
+        "simulate", guest, "--link", "1Gbit", "--save-costs", costs, "--force"
+    )
+    assert again.code == 0
+    assert costs.read_text().startswith("{")
+
+
+def test_an_image_is_not_overwritten(guest: Path) -> None:
+    before = guest.read_bytes()
+    done = command(
+        "simulate", guest, "--link", "1Gbit", "--save-costs", guest, "--force"
+    )
+    assert done.code == 7
+    assert guest.read_bytes() == before

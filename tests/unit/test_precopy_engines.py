@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Engines: everything arrives, and bytes and pages are counted as they should be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from migcomp.errors import MigcompError
+from migcomp.precopy import courier
+from migcomp.precopy.costs import Costs, Work
+from migcomp.precopy.dirty import DirtySource, IdleGuest
+from migcomp.precopy.engines.choice import ENGINES, EngineChoice
+from migcomp.precopy.link import Link
+from migcomp.precopy.parameters import Parameters
+from migcomp.precopy.results import SimulationResult
+from migcomp.precopy.simulate import simulate
+from migcomp.report.simulation_json import to_json
+from tests.conftest import PAGE
+from tests.precopy_tools import Writer, fixed_costs, guest_memory
+
+FAST = Link(10e9)
+CHOICES = [
+    EngineChoice("none"),
+    EngineChoice("compress"),
+    EngineChoice("compress", "zstd", 3),
+    EngineChoice("compress", "lz4"),
+    EngineChoice("multifd"),
+    EngineChoice("multifd", "zlib"),
+    EngineChoice("multifd", "zstd", 5),
+    EngineChoice("xbzrle"),
+    EngineChoice("packets"),
+    EngineChoice("packets", "lz4"),
+    EngineChoice("delta"),
+    EngineChoice("delta", "lz4"),
+    EngineChoice("dedup"),
+    EngineChoice("adaptive"),
+]
+
+
+def run(
+    choice: EngineChoice,
+    guest: DirtySource | None = None,
+    *,
+    pages: int = 2048,
+    blocks: int = 1,
+    costs: Costs | None = None,
+    link: Link = FAST,
+    **parameters: object,
+) -> SimulationResult:
+    chosen = Parameters(max_bandwidth=0, compress_threads=2)
+    chosen = replace(chosen, **parameters)  # type: ignore[arg-type]
+    with guest_memory(pages, blocks=blocks) as memory:
+        return simulate(
+            memory, guest or IdleGuest(), choice, link, chosen, costs or fixed_costs()
+        )
+
+
+def name(choice: EngineChoice) -> str:
+    return "-".join(filter(None, (choice.name, choice.codec)))
+
+
+def test_every_engine_is_tried() -> None:
+    assert {choice.name for choice in CHOICES} == set(ENGINES)
+
+
+@pytest.mark.parametrize("version", [(7, 2), (8, 2), (9, 0)], ids=str)
+@pytest.mark.parametrize("choice", CHOICES, ids=name)
+def test_a_busy_guest_arrives(choice: EngineChoice, version: tuple[int, int]) -> None:
+    """simulate raises where the other side differs."""
+    result = run(
+        choice,
+        Writer(3000),
+        blocks=2,
+        max_bandwidth=20_000_000,
+        downtime_limit=30,
+        qemu_version=version,
+    )
+    assert result.converged
+    handled = sum(r.sent.handled for r in result.rounds)
+    assert handled > 2048
+    wire = sum(r.sent.wire_bytes for r in result.rounds)
+    assert 0 <= result.wire_bytes - wire <= 128  # multifd's initial packets
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=name)
+def test_the_same_costs_give_the_same_result(
+    choice: EngineChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte and the nanosecond, whatever the number of real threads."""
+
+    def text(threads: int) -> str:
+        monkeypatch.setattr(courier, "usable_cpus", lambda: threads)
+        result = run(choice, Writer(3000), max_bandwidth=20_000_000, downtime_limit=30)
+        assert not result.measured
+        return json.dumps(to_json(result))
+
+    assert text(1) == text(5) == text(2)
+
+
+# --- What QEMU's engines count ------------------------------------------------------
+
+
+def test_compress_sends_the_first_page_of_a_block_itself() -> None:
+    # Pages are zero, rows, noise, text, eight of each; a block starts with zeros.
+    result = run(EngineChoice("compress"), pages=2048, blocks=4)
+    ram, compression = result.statistics.ram, result.statistics.compression
+    assert compression is not None
+    assert ram.duplicate == 512
+    assert ram.normal == 0
+    assert compression.pages == 1536
+    names = 4 * (1 + len("ram0"))
+    records = 512 * 9 + 1536 * 8 + compression.compressed_size + names
+    assert result.rounds[0].sent.main_bytes == pytest.approx(records, abs=300)
+
+
+def test_without_waiting_pages_go_normal() -> None:
+    slow = fixed_costs(handover_ns=100_000)
+    waits = run(EngineChoice("compress"), costs=slow).statistics
+    hurries = run(
+        EngineChoice("compress"), costs=slow, compress_wait_thread="off"
+    ).statistics
+    assert waits.compression is not None
+    assert hurries.compression is not None
+    assert waits.compression.busy == waits.ram.normal == 0
+    assert hurries.compression.busy > hurries.ram.normal > 1000
+    assert hurries.total_time < waits.total_time
+    assert hurries.ram.transferred > waits.ram.transferred
+
+
+def test_adaptive_waiting_is_between() -> None:
+    slow = fixed_costs(handover_ns=100_000)
+    sent = {
+        way: run(
+            EngineChoice("compress"),
+            costs=slow,
+            compress_wait_thread=way,
+            max_bandwidth=40_000_000,
+        )
+        for way in ("on", "adaptive", "off")
+    }
+    busy = {
+        way: result.statistics.compression.busy
+        for way, result in sent.items()
+        if result.statistics.compression
+    }
+    assert busy["on"] == 0 < busy["adaptive"] < busy["off"]
+
+
+@pytest.mark.parametrize("version", [(7, 2), (8, 2), (9, 0)], ids=str)
+def test_multifd_packets(version: tuple[int, int]) -> None:
+    result = run(EngineChoice("multifd"), multifd_channels=3, qemu_version=version)
+    ram = result.statistics.ram
+    assert (ram.duplicate, ram.normal) == (512, 1536)
+    packets = 2048 // 128 if version >= (9, 0) else 1536 // 128
+    content = packets * 1344 + 1536 * PAGE
+    syncs, rest = divmod(ram.multifd_bytes - content, 3 * 1344)
+    assert rest == 0
+    assert syncs >= 3  # setup, the bulk round, the end
+    zeros = 0 if version >= (9, 0) else 512 * 9
+    assert 0 <= ram.transferred - ram.multifd_bytes - zeros < 400
+
+
+def test_old_multifd_counts_pages_whole() -> None:
+    sent = {
+        version: run(EngineChoice("multifd", "zstd"), qemu_version=version)
+        for version in ((7, 2), (8, 2))
+    }
+    assert sent[7, 2].statistics.ram.multifd_bytes > 1536 * PAGE
+    assert sent[8, 2].statistics.ram.multifd_bytes < 1000 * PAGE
+    assert sent[7, 2].wire_bytes == pytest.approx(sent[8, 2].wire_bytes, rel=0.05)
+
+
+def test_xbzrle_starts_after_the_first_round() -> None:
+    result = run(
+        EngineChoice("xbzrle"),
+        Writer(3000),
+        max_bandwidth=20_000_000,
+        downtime_limit=10,
+    )
+    cache = result.statistics.xbzrle_cache
+    assert cache is not None
+    assert result.rounds[0].sent.xbzrle_cache_miss == 0
+    assert cache.cache_miss > 0
+    assert cache.pages >= cache.overflow
+
+
+def test_equal_pages_are_sent_once() -> None:
+    with guest_memory(256) as memory:
+        for page in range(100, 120):
+            memory.write(page, memory.read(8))
+        result = simulate(
+            memory,
+            IdleGuest(),
+            EngineChoice("dedup"),
+            FAST,
+            Parameters(max_bandwidth=0),
+            fixed_costs(),
+        )
+    assert sum(r.sent.deduplicated for r in result.rounds) == 20
+
+
+def test_deltas_are_small() -> None:
+    def last_bytes(engine: str) -> int:
+        result = run(
+            EngineChoice(engine),
+            Writer(3000),
+            max_bandwidth=20_000_000,
+            downtime_limit=30,
+        )
+        return sum(r.sent.wire_bytes for r in result.rounds[1:])
+
+    assert last_bytes("delta") < last_bytes("none") / 4
+
+
+@pytest.mark.parametrize("gbit", [0.1, 1, 10, 100])
+def test_the_adaptive_engine_is_near_the_best(gbit: float) -> None:
+    """benchmarks/adaptive.py holds it to 5 % on whole guests; here, where learning
+    takes a good part of the time, to a quarter."""
+    link = Link(gbit * 1e9, buffer=256 << 10)
+    costs = fixed_costs()
+    assert costs.stored is not None
+    for work, ns in (("none", 0), ("lz4", 2000), ("zstd", 5000)):
+        for level in (0, 1, 3, 9):
+            for kind in ("compressed", "normal"):
+                key = (Work(work, level, "packet"), kind)
+                costs.stored[key] = ns * max(level, 1)
+    fixed = (
+        EngineChoice("packets", codec, level)
+        for codec, level in (("none", None), ("lz4", 1), ("zstd", 1), ("zstd", 3))
+    )
+    ends = [end(run(choice, pages=8192, link=link, costs=costs)) for choice in fixed]
+    adaptive = run(EngineChoice("adaptive"), pages=8192, link=link, costs=costs)
+    assert end(adaptive) < 1.25 * min(ends)
+
+
+def end(result: SimulationResult) -> int:
+    return result.rounds[-1].end_ns
+
+
+def test_unknown_engines_are_refused() -> None:
+    with pytest.raises(MigcompError, match="there is no engine 'magic'"):
+        run(EngineChoice("magic"))
