@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
-from migcomp.cli.migration_options import LINK, Version
+from migcomp.cli.guest import GuestChoice
+from migcomp.cli.migration_options import BIT_RATE, Version
 from migcomp.cli.options import (
     FILE,
     PageSize,
@@ -23,6 +24,7 @@ from migcomp.cli.options import (
 from migcomp.cli.summary import print_json
 
 if TYPE_CHECKING:
+    from migcomp.images.image import Image
     from migcomp.plan.guest import Writes
     from migcomp.plan.sample import Sample
     from migcomp.precopy.dirty import DirtySource
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--link",
     "bandwidth",
-    type=LINK,
+    type=BIT_RATE,
     metavar="RATE",
     required=True,
     help="The bandwidth that the migration may take, as in 100Mbit or 10Gbit.",
@@ -145,7 +147,10 @@ def command(
         sample = take_sample(again, sample_size // page_size, seed)
         stack.enter_context(sample.memory)
         costs = measured_costs(page_size)
-        writes = _writes(stack, images, sample, dirty_rate, interval, page_size, seed)
+        choice = GuestChoice(
+            images, interval, dirty_rate=dirty_rate, page_size=page_size
+        )
+        writes = _writes(stack, choice, sample)
         plan = make_plan(
             Question(
                 images,
@@ -157,7 +162,7 @@ def command(
             ),
             sample,
             costs,
-            lambda: _guest(images, writes, interval, page_size),
+            lambda: _guest(choice, again, writes),
             watch,
         )
     if as_json:
@@ -172,64 +177,31 @@ def command(
             render(plan, open_console(sys.stdout, color))
 
 
-def _writes(
-    stack: ExitStack,
-    images: tuple[str, ...],
-    sample: Sample,
-    dirty_rate: int | None,
-    interval: float | None,
-    page_size: int,
-    seed: int,
-) -> Writes | None:
+def _writes(stack: ExitStack, choice: GuestChoice, sample: Sample) -> Writes | None:
     from migcomp.plan.guest import writes_by_rate, writes_by_snapshots
 
-    zero = bytes(page_size)
-    full = sum(sample.memory.read(page) != zero for page in range(sample.pages))
-    working_set = max(round(full / sample.share), 2)
-    if dirty_rate:
-        return writes_by_rate(dirty_rate / page_size, working_set, seed)
-    if len(images) > 1:
-        seconds = _seconds(images, interval)
-        return writes_by_snapshots(stack, images, seconds, working_set, page_size, seed)
+    if choice.dirty_rate:
+        rate = choice.dirty_rate / sample.memory.page_size
+        return writes_by_rate(rate, min(int(4 * rate) + 1, sample.image_pages))
+    if len(choice.images) > 1:
+        return writes_by_snapshots(stack, choice.images, choice.seconds, sample)
     return None
-
-
-def _seconds(images: tuple[str, ...], interval: float | None) -> list[float]:
-    from migcomp.precopy.snapshots import noted_seconds
-
-    if interval is None:
-        noted = noted_seconds(images)
-        if noted is not None:
-            return noted
-    return [interval or 1.0] * (len(images) - 1)
 
 
 @contextmanager
 def _guest(
-    images: tuple[str, ...],
-    writes: Writes | None,
-    interval: float | None,
-    page_size: int,
+    choice: GuestChoice, image: Image, writes: Writes | None
 ) -> Iterator[tuple[GuestMemory, DirtySource]]:
-    """As it was when it was first captured."""
-    from migcomp.images.open import open_image
+    """As it was when it was captured; ``image`` is the first, and open."""
     from migcomp.precopy.dirty import IdleGuest
     from migcomp.precopy.dirty_model import ModelledGuest
     from migcomp.precopy.memory import GuestMemory
-    from migcomp.precopy.snapshots import Snapshots
 
     with ExitStack() as stack:
-        if len(images) > 1:
-            snapshots = Snapshots(
-                images,
-                _seconds(images, interval),
-                lambda path: open_image(path, page_size=page_size),
-            )
-            stack.enter_context(snapshots)
-            yield stack.enter_context(snapshots.memory()), snapshots
+        if len(choice.images) > 1:
+            yield choice.open(stack)
             return
-        with open_image(images[0], page_size=page_size) as image:
-            memory = stack.enter_context(GuestMemory.copy_of(image))
+        memory = stack.enter_context(GuestMemory.copy_of(image))
         yield memory, ModelledGuest(writes.model, memory) if writes else IdleGuest()
 
 

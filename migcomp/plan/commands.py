@@ -107,9 +107,10 @@ def _qmp(command: str, arguments: object) -> str:
 
 
 def _hmp_capabilities(known: list[str], on: list[str]) -> list[str]:
+    """First off, as some exclude each other."""
     return [
         f"migrate_set_capability {name} {'on' if name in on else 'off'}"
-        for name in known
+        for name in sorted(known, key=lambda name: name in on)
     ]
 
 

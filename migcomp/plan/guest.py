@@ -49,9 +49,9 @@ class Writes:
         return both / pages if pages else 0.0
 
 
-def writes_by_rate(pages_per_second: float, working_set: int, seed: int = 0) -> Writes:
+def writes_by_rate(pages_per_second: float, working_set: int) -> Writes:
     """Raises ImageError for a rate that no such working set allows."""
-    model = DirtyModel(pages_per_second, working_set, seed=seed)
+    model = DirtyModel(pages_per_second, working_set)
     return Writes(
         model,
         f"{pages_per_second:,.0f} pages/s dirty, as given, of {working_set:,} pages "
@@ -60,15 +60,12 @@ def writes_by_rate(pages_per_second: float, working_set: int, seed: int = 0) -> 
 
 
 def writes_by_snapshots(
-    stack: ExitStack,
-    paths: Sequence[str],
-    seconds: Sequence[float],
-    working_set: int,
-    page_size: int,
-    seed: int = 0,
+    stack: ExitStack, paths: Sequence[str], seconds: Sequence[float], sample: Sample
 ) -> Writes | None:
-    """``seconds`` from each to the next; ``working_set`` is taken where only two
-    snapshots do not tell.  None if nothing changed.  Raises ImageError."""
+    """``seconds`` from each to the next; ``sample`` is of the first.  Two snapshots do
+    not tell the working set: it is taken to be what is not zero.  None if nothing
+    changed.  ``stack`` closes what is kept.  Raises ImageError."""
+    page_size = sample.memory.page_size
 
     def open_one(path: str) -> Image:
         return open_image(path, page_size=page_size)
@@ -78,13 +75,13 @@ def writes_by_snapshots(
     if not any(changed):
         return None
     if len(intervals) > 1:
-        model = fit(intervals, working_set, seed)
+        model = fit(intervals, sample.image_pages)
         how = "fitted to"
     else:
-        ranks = Ranks(working_set, 0.0)
-        most = working_set - 1
-        writes = ranks.writes_for(min(changed[0], most)) / seconds[0]
-        model = DirtyModel(min(ranks.distinct(writes), most), working_set, seed=seed)
+        most = max(round(sample.content_pages / sample.share), changed[0] + 1)
+        ranks = Ranks(most, 0.0)
+        writes = ranks.writes_for(changed[0]) / seconds[0]
+        model = DirtyModel(min(ranks.distinct(writes), most * 0.999), most)
         how = "by"
     at = max(range(len(changed)), key=lambda number: changed[number])
     with readable(open_one, paths[at]) as old, readable(open_one, paths[at + 1]) as new:

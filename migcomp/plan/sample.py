@@ -36,6 +36,12 @@ class Sample:
         return self.pages / self.image_pages
 
     @property
+    def content_pages(self) -> int:
+        """Those of the sample that are not zero."""
+        zero = bytes(self.memory.page_size)
+        return sum(self.memory.read(page) != zero for page in range(self.pages))
+
+    @property
     def complete(self) -> bool:
         return self.pages == self.image_pages
 
