@@ -18,6 +18,7 @@ _COMMANDS = (
     "convert",
     "capture",
     "simulate",
+    "plan",
     "codecs",
     "sample",
     "bench",
