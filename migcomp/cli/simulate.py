@@ -213,7 +213,7 @@ def command(
         if sink is not None and save_costs is not None:
             with writing(save_costs):
                 sink.write(costs.to_text().encode())
-    if as_json or not quiet:
+    if as_json or form != "text" or not quiet:
         _show(result, "json" if as_json else form, color)
 
 
