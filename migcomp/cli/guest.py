@@ -142,7 +142,8 @@ class GuestChoice:
         return memory, IdleGuest()
 
     @property
-    def _seconds(self) -> list[float]:
+    def seconds(self) -> list[float]:
+        """From each snapshot to the next."""
         from migcomp.precopy.snapshots import noted_seconds
 
         noted = noted_seconds(self.images) if self.interval is None else None
@@ -157,7 +158,7 @@ class GuestChoice:
         from migcomp.precopy.snapshots import Snapshots
 
         snapshots = stack.enter_context(
-            Snapshots(self.images, self._seconds, self._open_one)
+            Snapshots(self.images, self.seconds, self._open_one)
         )
         return stack.enter_context(snapshots.memory()), snapshots
 
@@ -168,7 +169,7 @@ class GuestChoice:
             from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
 
             intervals = intervals_of_snapshots(
-                self.images, self._seconds, self._open_one
+                self.images, self.seconds, self._open_one
             )
             return ModelledGuest(fit(intervals, memory.pages), memory)
         rate = (self.dirty_rate or 0) / memory.page_size

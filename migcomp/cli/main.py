@@ -20,6 +20,7 @@ _COMMANDS = (
     "convert",
     "capture",
     "simulate",
+    "plan",
     "codecs",
     "sample",
     "bench",

@@ -77,7 +77,8 @@ def test_json(guest: Path) -> None:
     ],
 )
 def test_as_qemu_says_it(guest: Path, form: str, words: str) -> None:
-    assert words in simulated(guest, "--link", "1Gbit", "--format", form).text
+    done = simulated(guest, "--link", "1Gbit", "--format", form, "-q")
+    assert words in done.text
 
 
 def test_snapshots_are_a_guest_that_writes(snapshots: list[Path]) -> None:
@@ -163,6 +164,13 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("--link", "1Gbit", "--engine", "magic"), 2, "'magic' is not one of none"),
         (("--link", "1Gbit", "--xbzrle-cache-size", "3MiB"), 2, "not a power of two"),
         (("--link", "1Gbit", "--qemu-version", "new"), 2, "not a version"),
+        (("--link", "1Gbit", "--codec", "zstd"), 2, "no meaning with --engine none"),
+        (
+            ("--link", "1Gbit", "--engine", "xbzrle", "--xbzrle-cache-size", "4EiB"),
+            5,
+            "cannot have a cache of 4611686018427387904 bytes",
+        ),
+        (("--link", "1Gbit", "--engine", "delta", "-c", "zlib"), 5, "deltas"),
         (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
         (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
         (

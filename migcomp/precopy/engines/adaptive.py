@@ -143,7 +143,7 @@ class AdaptiveEngine:
         chosen = ", ".join(
             f"{candidate.name} {100 * candidate.chosen / total:.0f} %"
             for candidate in self._candidates
-            if candidate.chosen
+            if candidate.chosen >= 0.005 * total > 0
         )
         return f"adaptive: {self._threads_nr} threads; packets by {chosen or 'nothing'}"
 

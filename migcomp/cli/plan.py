@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp plan``: which way to migrate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from migcomp.cli.files import STANDARD, check_input, writing
+from migcomp.cli.guest import GuestChoice
+from migcomp.cli.migration_options import BIT_RATE, Version
+from migcomp.cli.options import (
+    FILE,
+    PageSize,
+    Size,
+    color_option,
+    json_option,
+    quiet_option,
+)
+from migcomp.cli.summary import print_json
+
+if TYPE_CHECKING:
+    from migcomp.images.image import Image
+    from migcomp.plan.guest import Writes
+    from migcomp.plan.sample import Sample
+    from migcomp.precopy.dirty import DirtySource
+    from migcomp.precopy.memory import GuestMemory
+
+
+@click.command(short_help="Find the best way to migrate a guest.")
+@click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--link",
+    "bandwidth",
+    type=BIT_RATE,
+    metavar="RATE",
+    required=True,
+    help="The bandwidth that the migration may take, as in 100Mbit or 10Gbit.",
+)
+@click.option(
+    "--downtime",
+    type=click.IntRange(1, 2_000_000),
+    metavar="MS",
+    default=300,
+    show_default=True,
+    help="Milliseconds that the guest may be stopped for.",
+)
+@click.option(
+    "--qemu",
+    "version",
+    type=Version(),
+    metavar="VERSION",
+    default="8.2",
+    show_default=True,
+    help="The older of the two hosts' QEMUs, 4.0 or later.",
+)
+@click.option(
+    "--threads-max",
+    type=click.IntRange(1, 255),
+    metavar="N",
+    help="Threads that the source host can spare.  [default: this machine's CPUs]",
+)
+@click.option(
+    "--dirty-rate",
+    type=Size(),
+    help="Memory that the guest writes in a second, as in 50MiB; QEMU's "
+    "calc-dirty-rate measures it.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.001, 1e6),
+    metavar="SECONDS",
+    help="Time between two snapshots.  [default: as migcomp capture noted, or 1]",
+)
+@click.option(
+    "--sample-size",
+    type=Size(),
+    default="256MiB",
+    show_default=True,
+    help="Memory that is tried.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Draws another sample.",
+)
+@click.option(
+    "--page-size",
+    type=PageSize(),
+    default="4096",
+    show_default=True,
+    help="Size of the guest's pages, where the image does not tell.",
+)
+@json_option
+@quiet_option
+@color_option
+def command(
+    images: tuple[str, ...],
+    bandwidth: float,
+    downtime: int,
+    version: tuple[int, int],
+    threads_max: int | None,
+    dirty_rate: int | None,
+    interval: float | None,
+    sample_size: int,
+    seed: int,
+    page_size: int,
+    as_json: bool,
+    quiet: bool,
+    color: str,
+) -> None:
+    """Find out how to migrate a guest whose memory is IMAGE: without compression,
+    or with which one, on how many threads.
+
+    A sample of the memory is compressed in every way that QEMU has, and the
+    migration predicted. Several IMAGEs are snapshots of one guest, the oldest first,
+    by which it is known what it writes.
+    """
+    from migcomp.images.decode import readable_again
+    from migcomp.images.open import open_image
+    from migcomp.plan.plan import Question, make_plan
+    from migcomp.plan.sample import take_sample
+    from migcomp.plan.versions import OLDEST, Qemu
+    from migcomp.precopy.costs import measured_costs
+    from migcomp.precopy.link import Link
+    from migcomp.workqueue import usable_cpus
+
+    if version < OLDEST:
+        raise click.UsageError("--qemu must be 4.0 or later: older ones are not known")
+    if dirty_rate is not None and len(images) > 1:
+        raise click.UsageError("give either snapshots or --dirty-rate")
+    for path in images:
+        check_input(path)
+    with ExitStack() as stack, _told(quiet, color) as watch:
+        watch("reading")
+        image = stack.enter_context(open_image(images[0], page_size=page_size))
+        again = readable_again(image)
+        if again is not image:
+            stack.enter_context(again)
+        page_size = again.page_size
+        sample = take_sample(again, sample_size // page_size, seed)
+        stack.enter_context(sample.memory)
+        costs = measured_costs(page_size)
+        choice = GuestChoice(
+            images, interval, dirty_rate=dirty_rate, page_size=page_size
+        )
+        writes = _writes(stack, choice, sample)
+        plan = make_plan(
+            Question(
+                images,
+                Qemu(version),
+                Link(bandwidth),
+                downtime,
+                threads_max or usable_cpus(),
+                writes,
+            ),
+            sample,
+            costs,
+            lambda: _guest(choice, again, writes),
+            watch,
+        )
+    if as_json:
+        from migcomp.report.plan_json import to_json
+
+        print_json(to_json(plan))
+    elif not quiet:
+        from migcomp.report.console import open_console
+        from migcomp.report.plan import render
+
+        with writing(STANDARD):
+            render(plan, open_console(sys.stdout, color))
+
+
+def _writes(stack: ExitStack, choice: GuestChoice, sample: Sample) -> Writes | None:
+    from migcomp.plan.guest import writes_by_rate, writes_by_snapshots
+
+    if choice.dirty_rate:
+        rate = choice.dirty_rate / sample.memory.page_size
+        return writes_by_rate(rate, min(int(4 * rate) + 1, sample.image_pages))
+    if len(choice.images) > 1:
+        return writes_by_snapshots(stack, choice.images, choice.seconds, sample)
+    return None
+
+
+@contextmanager
+def _guest(
+    choice: GuestChoice, image: Image, writes: Writes | None
+) -> Iterator[tuple[GuestMemory, DirtySource]]:
+    """As it was when it was captured; ``image`` is the first, and open."""
+    from migcomp.precopy.dirty import IdleGuest
+    from migcomp.precopy.dirty_model import ModelledGuest
+    from migcomp.precopy.memory import GuestMemory
+
+    with ExitStack() as stack:
+        if len(choice.images) > 1:
+            yield choice.open(stack)
+            return
+        memory = stack.enter_context(GuestMemory.copy_of(image))
+        yield memory, ModelledGuest(writes.model, memory) if writes else IdleGuest()
+
+
+@contextmanager
+def _told(quiet: bool, color: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda doing: None
+        return
+    from migcomp.report.console import open_console
+
+    with open_console(sys.stderr, color, least_width=0).status("") as status:
+        yield lambda doing: status.update(doing)

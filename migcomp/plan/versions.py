@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What each version of QEMU and of libvirt has.
+
+Source: the "Since" notes of QEMU's ``qapi/migration.json``; ``docs/about/
+removed-features.rst`` for ``compress``, gone in 9.1; the introductions of libvirt's
+``VIR_MIGRATE_PARAM_COMPRESSION_ZSTD_LEVEL`` and its like for libvirt 9.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Version = tuple[int, int]
+
+#: multifd is no longer called x-multifd, and all parameters here have their names.
+OLDEST: Version = (4, 0)
+DEFAULT: Version = (8, 2)
+
+#: Capability, or parameter with its value: (first version, last version or None).
+_THERE: dict[str, tuple[Version, Version | None]] = {
+    "xbzrle": ((1, 2), None),
+    "auto-converge": ((1, 6), None),
+    "compress": ((2, 4), (9, 0)),
+    "multifd": ((4, 0), None),
+    "multifd-compression": ((5, 0), None),
+}
+
+#: libvirt that knows ``--comp-methods zlib`` and ``zstd``.
+LIBVIRT_MULTIFD_COMPRESSION: Version = (9, 4)
+
+
+@dataclass(frozen=True)
+class Qemu:
+    version: Version
+
+    def has(self, name: str) -> bool:
+        """A capability or parameter by its QMP name; KeyError for one not listed."""
+        first, last = _THERE[name]
+        return first <= self.version and (last is None or self.version <= last)
+
+    @property
+    def compression_counts_whole(self) -> bool:
+        """The bandwidth limit holds for multifd's pages as they were before they
+        were compressed (``multifd_send_pages`` until 8.0)."""
+        return self.version < (8, 1)
+
+    @property
+    def deprecates_compress(self) -> bool:
+        return self.version >= (8, 2)
+
+    def __str__(self) -> str:
+        return "QEMU " + ".".join(map(str, self.version))

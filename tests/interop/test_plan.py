@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A plan's commands, given to a real QEMU and read back, and to virsh."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from migcomp.plan.candidates import Candidate, candidates
+from migcomp.plan.commands import Commands, commands_for
+from migcomp.plan.versions import Qemu
+from migcomp.precopy.parameters import Parameters
+from tests.conftest import REQUIRE_SHARED
+from tests.interop import machine, virsh
+from tests.interop.machine import Machine
+
+QEMU_HERE = Qemu((7, 2))
+WAYS = [*candidates(QEMU_HERE, 4, xbzrle=True)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+every = pytest.mark.parametrize("way", WAYS, ids=str)
+
+
+def need(what: str) -> None:
+    if what:
+        if os.environ.get(REQUIRE_SHARED) == "1":
+            pytest.fail(f"{REQUIRE_SHARED}=1, but there is no {what}")
+        pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    need(machine.missing())
+    folder = tmp_path_factory.mktemp("plan")
+    with machine.machine(
+        folder / "machine", machine.initramfs(folder), incoming=True
+    ) as guest:
+        yield guest
+
+
+def made(way: Candidate) -> tuple[Commands, Parameters]:
+    unlimited = way.method == "multifd" and way.codec != "none"
+    base = Parameters(
+        max_bandwidth=0 if unlimited else 117_686_605,
+        downtime_limit=250,
+        auto_converge=way.threads == 2,
+        xbzrle_cache_size=1 << 28,
+    )
+    parameters = way.parameters(base)
+    return commands_for(way, parameters, QEMU_HERE), parameters
+
+
+def expected(way: Candidate, parameters: Parameters) -> dict[str, Any]:
+    """What query-migrate-parameters is to say."""
+    named = {
+        "none": (),
+        "xbzrle": ("xbzrle-cache-size",),
+        "compress": ("compress-level", "compress-threads"),
+        "multifd": ("multifd-channels", "multifd-compression"),
+    }[way.method]
+    names = ("max-bandwidth", "downtime-limit", *named)
+    return {name: getattr(parameters, name.replace("-", "_")) for name in names}
+
+
+def state(guest: Machine) -> tuple[dict[str, Any], set[str]]:
+    on = {
+        each["capability"]
+        for each in guest("query-migrate-capabilities")
+        if each["state"]
+    }
+    return guest("query-migrate-parameters"), on
+
+
+def check(guest: Machine, way: Candidate, parameters: Parameters) -> None:
+    found, on = state(guest)
+    wanted = expected(way, parameters)
+    assert {name: found[name] for name in wanted} == wanted
+    capabilities = set() if way.method == "none" else {way.method}
+    assert on == capabilities | ({"auto-converge"} if way.threads == 2 else set())
+
+
+def disturb(guest: Machine) -> None:
+    """So that what a command does not set is seen."""
+    guest(
+        "migrate-set-parameters",
+        **{
+            "max-bandwidth": 1,
+            "downtime-limit": 1,
+            "compress-level": 9,
+            "compress-threads": 255,
+            "multifd-channels": 255,
+            "multifd-compression": "zlib",
+            "xbzrle-cache-size": 1 << 20,
+        },
+    )
+
+
+@every
+def test_qmp(guest: Machine, way: Candidate) -> None:
+    commands, parameters = made(way)
+    disturb(guest)
+    for line in (*commands.qmp_destination, *commands.qmp_source):
+        given = json.loads(line)
+        assert guest(given["execute"], **given["arguments"]) == {}
+    check(guest, way, parameters)
+
+
+@every
+def test_hmp(guest: Machine, way: Candidate) -> None:
+    commands, parameters = made(way)
+    disturb(guest)
+    for line in (*commands.hmp_destination, *commands.hmp_source):
+        said = guest("human-monitor-command", **{"command-line": line})
+        assert said == "", line
+    check(guest, way, parameters)
+
+
+@every
+def test_virsh(way: Candidate) -> None:
+    """It asks for the domain only when it knows all options."""
+    need(virsh.missing())
+    commands, _ = made(way)
+    for line in commands.virsh:
+        words = line.split()
+        program, verb, *options = words
+        assert program == "virsh"
+        known = subprocess.run(
+            ["virsh", "help", verb], check=True, capture_output=True, text=True
+        ).stdout
+        names = set(re.findall(r"--[a-z-]+", known))
+        used = {word for word in options if word.startswith("--")}
+        new = {f"--comp-{codec}-level" for codec in ("zlib", "zstd")}
+        if commands.libvirt:
+            assert used - new <= names
+            continue
+        assert used <= names
+        done = subprocess.run(
+            ["virsh", "-c", "test:///default", verb, *options],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "failed to get domain 'DOMAIN'" in done.stderr
+
+
+def test_libvirt_that_is_new_enough_was_asked_for() -> None:
+    """The one here may be older than 9.4, whose options are then as documented."""
+    for way in WAYS:
+        needs = made(way)[0].libvirt
+        assert (needs is not None) == (way.method == "multifd" and bool(way.work))

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a plan rests on: sample, measurement, prediction, and the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from migcomp.errors import ImageError
+from migcomp.images.open import open_image
+from migcomp.plan import advice
+from migcomp.plan.candidates import Candidate, candidates
+from migcomp.plan.guest import Writes, writes_by_rate
+from migcomp.plan.measure import Measurement, Measurer, Part, measure_deltas
+from migcomp.plan.plan import (
+    FORMULA,
+    SIMULATION,
+    Plan,
+    Question,
+    Row,
+    make_plan,
+    recommended,
+)
+from migcomp.plan.predict import (
+    Flows,
+    PageFlow,
+    Prediction,
+    break_even,
+    predict,
+)
+from migcomp.plan.sample import RUN_PAGES, sample_of, take_sample
+from migcomp.plan.versions import Qemu
+from migcomp.precopy.costs import Costs, Work
+from migcomp.precopy.dirty import DirtySource, IdleGuest
+from migcomp.precopy.dirty_model import ModelledGuest
+from migcomp.precopy.link import Link
+from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.parameters import Parameters
+from migcomp.report import plan_json
+from tests.conftest import PAGE, REPOSITORY, make_page, memory_file
+
+HEAP = str(REPOSITORY / "sample_images/heap-8m.raw")
+HEAP_PAGES = (8 << 20) // PAGE
+ZSTD, ZLIB, PAGED = (
+    Work("zstd", 1, "stream"),
+    Work("zlib", 1, "stream"),
+    Work("zlib", 1, "page"),
+)
+
+
+def costs(**ns: int) -> Costs:
+    """The same on any machine; ``zstd`` and ``zlib`` are for a page."""
+    stored = {
+        (work, kind): ns.get(work.codec, 20_000)
+        for work in candidate_works()
+        for kind in ("compressed", "normal")
+    }
+    return Costs(PAGE, 80, 700, 300, 3000, 5000, "stored", stored)
+
+
+def candidate_works() -> set[Work]:
+    every = candidates(Qemu((8, 2)), 2, xbzrle=True)
+    return {Work("xbzrle", 0, "page")} | {c.work for c in every if c.work}
+
+
+# --- Sample -------------------------------------------------------------------------
+
+
+def numbered(pages: int) -> bytes:
+    return b"".join(
+        number.to_bytes(8, "little") * (PAGE // 8) for number in range(pages)
+    )
+
+
+def taken(pages: int, most: int, seed: int = 0) -> list[int]:
+    with memory_file(numbered(pages)) as path, open_image(path) as image:
+        sample = take_sample(image, most, seed)
+        with sample.memory as memory:
+            assert [*sample.clusters][-1].stop == sample.pages == memory.pages
+            assert sample.image_pages == pages
+            return [
+                int.from_bytes(memory.read(page)[:8], "little")
+                for page in range(memory.pages)
+            ]
+
+
+@pytest.mark.parametrize("pages", [1, 255, 256, 257, 600])
+def test_a_small_image_is_taken_whole(pages: int) -> None:
+    assert taken(pages, 600) == [*range(pages)]
+
+
+def test_every_stratum_is_in_a_sample() -> None:
+    found = taken(6400, 640)
+    starts = found[::RUN_PAGES]
+    assert len(starts) == 20
+    for stratum, start in enumerate(starts):
+        assert 320 * stratum <= start <= 320 * (stratum + 1) - RUN_PAGES
+        at = stratum * RUN_PAGES
+        assert found[at : at + RUN_PAGES] == [*range(start, start + RUN_PAGES)]
+
+
+def test_the_seed_draws_it() -> None:
+    assert taken(6400, 640, 1) == taken(6400, 640, 1) != taken(6400, 640, 2)
+
+
+def test_of_an_empty_image_there_is_none() -> None:
+    with (
+        memory_file(b"") as path,
+        pytest.raises(ImageError),
+        open_image(path) as image,
+    ):
+        take_sample(image, 10, 0)
+
+
+# --- Measurement --------------------------------------------------------------------
+
+
+def measurer(contents: list[bytes], used: Costs) -> Measurer:
+    return Measurer(sample_of("made", PAGE, contents, 1000), used)
+
+
+def test_zero_pages_are_told_from_others() -> None:
+    contents = [bytes(PAGE) * 3 + make_page("text"), make_page("noise") * 2]
+    found = measurer(contents, costs()).as_they_are()
+    assert found.parts == (Part(4, 3, PAGE, 0), Part(2, 0, 2 * PAGE, 0))
+    assert found.zero_share == 0.5
+    assert (found.page_bytes, found.page_ns) == (PAGE, 0)
+
+
+@pytest.mark.parametrize("work", [ZSTD, ZLIB, PAGED])
+def test_a_cluster_s_bytes_and_time(work: Work) -> None:
+    pages = [make_page("text", seed) for seed in range(200)]
+    contents = [b"".join(pages), bytes(PAGE) * 7, make_page("noise", 1)]
+    parts = measurer(contents, costs(zstd=1000, zlib=1000)).compressed(work).parts
+    assert [(part.pages, part.zero) for part in parts] == [(200, 0), (7, 7), (1, 0)]
+    assert [part.ns for part in parts] == [200_000, 0, 1000]
+    assert 0 < parts[0].size < 200 * PAGE / 1.5
+    assert parts[1].size == 0
+    assert parts[2].size >= PAGE
+
+
+def test_time_is_measured() -> None:
+    """Costs that are not stored are those of the run."""
+    used = Costs(PAGE, 80, 700, 300, 3000, 5000, "measured")
+    contents = [b"".join(make_page("text", seed) for seed in range(100))]
+    found = measurer(contents, used)
+    assert found.compressed(ZLIB).page_ns > found.compressed(ZSTD).page_ns > 0
+
+
+def measurement(*sizes: int, sampled: float = 0.5) -> Measurement:
+    return Measurement(tuple(Part(1, 0, size, 0) for size in sizes), sampled)
+
+
+def test_how_sure_it_is() -> None:
+    alike = measurement(*[100] * 9)
+    assert alike.uncertainty([100] * 9) == 0
+    # Differences of 2: a variance of 2, 2.75 * sqrt(2 / 4 * 0.5) / 10.
+    assert alike.uncertainty([9, 11, 9, 11]) == pytest.approx(0.1375, rel=1e-2)
+    assert measurement(1, 2, sampled=1.0).uncertainty([1, 2]) == 0
+    assert measurement(1).uncertainty([1]) == 0
+
+
+def test_an_interval_that_is_right_as_often_as_it_says() -> None:
+    """Of 100 samples of a memory, about 95 tell the whole one's zero pages."""
+    lot = Random(5)
+    pages: list[bytes] = []
+    while len(pages) < 8192:
+        kind = lot.choice((bytes(PAGE), make_page("spot", len(pages))))
+        pages += [kind] * lot.randrange(1, 60)
+    memory, truth = b"".join(pages), pages.count(bytes(PAGE))
+    right = 0
+    with memory_file(memory) as path, open_image(path) as image:
+        for seed in range(100):
+            sample = take_sample(image, 2048, seed)
+            with sample.memory:
+                found = Measurer(sample, costs()).as_they_are()
+            share = found.uncertainty(part.zero for part in found.parts)
+            error = abs(found.zero_share * len(pages) - truth) / truth
+            right += error <= share
+    assert right >= 88
+
+
+def test_deltas() -> None:
+    old = [make_page("noise", seed) for seed in range(8)]
+    new = [b"12345678" + page[8:] for page in old[:6]] + old[6:]
+    before = sample_of("old", PAGE, [b"".join(old)], 8)
+    after = sample_of("new", PAGE, [b"".join(new)], 8)
+    found = measure_deltas(before, after, 11)
+    # Six of 8 bytes and two of run lengths; two pages are as they were.
+    assert found.hit_bytes == 6 * (11 + 2 + 8) / 8
+    assert found.hit_ns > 0 < found.miss_ns
+
+
+# --- Prediction ---------------------------------------------------------------------
+
+LINK = Link(80e6, segment=1, overhead=0)  # 10 MB/s
+MB = 10_000_000
+
+
+def flows(wire: float, serial_ns: float = 0, **more: Any) -> Flows:
+    flow = PageFlow(wire, wire, serial_ns, **more)
+    return Flows(PageFlow(9, 9, 0), flow, flow)
+
+
+def asked(writes: Writes | None = None, **parameters: Any) -> dict[str, Any]:
+    return {
+        "page_size": PAGE,
+        "writes": writes,
+        "link": LINK,
+        "parameters": Parameters(max_bandwidth=0, **parameters),
+    }
+
+
+def test_an_idle_guest_takes_its_bytes_over_the_link() -> None:
+    found = predict(10_000, 0.5, flows=flows(1000), **asked(downtime_limit=100))
+    assert found.converges
+    assert found.wire_bytes == pytest.approx(5000 * 1009)
+    assert found.seconds == pytest.approx(5000 * 1009 / MB)
+    # What QEMU takes for 100 ms are the pages as they are.
+    assert found.downtime == pytest.approx(MB * 0.1 / PAGE * 1000 / MB)
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({"serial_ns": 50_000}, 50e-6),
+        ({"thread_ns": 900_000.0, "threads": 2}, 450e-6),
+        ({"thread_ns": 100_000.0, "idle_ns": 500_000.0, "threads": 3}, 200e-6),
+        ({"thread_ns": 1000.0}, 100e-6),
+    ],
+)
+def test_the_slowest_decides(more: Any, seconds: float) -> None:
+    if "serial_ns" in more:
+        more["serial_ns"] = 500_000
+        seconds = 500e-6
+    serial = more.pop("serial_ns", 0)
+    found = predict(1000, 0, flows=flows(1000, serial, **more), **asked())
+    assert found.seconds == pytest.approx(1000 * seconds)
+    expected = 1000 * (serial + more.get("thread_ns", 0)) / 1e9
+    assert found.cpu_seconds == pytest.approx(expected)
+
+
+def test_rounds_are_a_geometric_series() -> None:
+    """Pages of 4096 bytes at 10 MB/s are 2441 a second; 610 are written: lambda 1/4."""
+    writes = writes_by_rate(MB / PAGE / 4, 10**9)
+    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=1))
+    assert found.seconds == pytest.approx(100_000 * PAGE / MB / (1 - 1 / 4), rel=0.01)
+    assert found.converges
+
+
+def test_who_writes_too_quickly_does_not_converge() -> None:
+    writes = writes_by_rate(MB / PAGE * 1.1, 10**9)
+    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=1))
+    assert not found.converges
+    compressed = predict(
+        100_000, 0, flows=flows(PAGE / 3), **asked(writes, downtime_limit=100)
+    )
+    assert compressed.converges
+
+
+def test_a_small_working_set_ends_it() -> None:
+    writes = writes_by_rate(99, 100)
+    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=300))
+    assert found.converges
+    assert found.downtime < 0.3
+
+
+def test_the_limit_may_hold_for_pages_as_they_were() -> None:
+    """multifd before 8.1."""
+    flow = PageFlow(1000, 4000, 0)
+    limited = Parameters(max_bandwidth=MB // 2, downtime_limit=1)
+    query = asked() | {"parameters": limited}
+    found = predict(10_000, 0, flows=Flows(flow, flow, flow), **query)
+    assert found.seconds == pytest.approx(10_000 * 4000 / (MB / 2), rel=0.01)
+
+
+def test_break_even() -> None:
+    plain = flows(4000)
+    # 100 us a page, where 4000 bytes take that at 40 MB/s.
+    slow = flows(1000, thread_ns=100_000.0)
+    assert break_even(0.3, slow, plain) == pytest.approx(40e6, rel=1e-3)
+    assert break_even(0.3, flows(1000), plain) is None
+    assert break_even(0.3, flows(5000, 10), plain) == 0
+
+
+# --- Against the simulation -----------------------------------------------------------
+
+#: By which the formula may be off: a share, or a window of QEMU's bandwidth limit.
+SHARE, SECONDS = 0.12, 0.1
+
+
+def small_link(mbit: float) -> Link:
+    """A kernel's buffer of 2 MiB would hold a quarter of so small a guest."""
+    return Link(mbit * 1e6, buffer=256 << 10)
+
+
+@contextmanager
+def heap(writes: Writes | None) -> Iterator[tuple[GuestMemory, DirtySource]]:
+    with open_image(HEAP) as image:
+        memory = GuestMemory.copy_of(image)
+    with memory:
+        yield memory, ModelledGuest(writes.model, memory) if writes else IdleGuest()
+
+
+def plan(
+    monkeypatch: pytest.MonkeyPatch,
+    budget: float,
+    writes: Writes | None = None,
+    mbit: float = 30,
+    used: Costs | None = None,
+    threads: int = 2,
+    **question: Any,
+) -> Plan:
+    monkeypatch.setattr("migcomp.plan.plan._BUDGET_SECONDS", budget)
+    asked = Question((HEAP,), Qemu((8, 2)), small_link(mbit), 300, threads, writes)
+    with open_image(HEAP) as image:
+        sample = take_sample(image, 1 << 20, 0)
+    with sample.memory:
+        return make_plan(
+            replace(asked, **question), sample, used or costs(), lambda: heap(writes)
+        )
+
+
+@pytest.mark.parametrize("mbit", [15, 30])
+@pytest.mark.parametrize("rate", [0, 100, 200])
+def test_formula_and_simulation_agree(
+    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float
+) -> None:
+    writes = writes_by_rate(rate, 600) if rate else None
+    used = costs(zstd=20_000, zlib=400_000)
+    guess = plan(monkeypatch, 0, writes, mbit, used)
+    truth = plan(monkeypatch, 1e9, writes, mbit, used)
+    assert (guess.method, truth.method) == (FORMULA, SIMULATION)
+    compared = 0
+    for one, other in zip(guess.rows, truth.rows, strict=True):
+        a, b = one.prediction, other.prediction
+        assert a.converges == b.converges, one.candidate
+        if not a.converges:
+            continue
+        about = pytest.approx(b.seconds, rel=SHARE, abs=SECONDS)
+        assert a.seconds == about, one.candidate
+        assert a.wire_bytes == pytest.approx(b.wire_bytes, rel=SHARE), one.candidate
+        compared += 1
+    assert compared >= 5
+
+
+# --- The answer -----------------------------------------------------------------------
+
+
+def row(
+    name: str, seconds: float, cpu: float, downtime: float = 0.1, ends: bool = True
+) -> Row:
+    found = Prediction(ends, seconds, downtime, 1e6, cpu, 3)
+    return Row(Candidate(name), Parameters(), found, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([row("none", 10, 1), row("a", 5, 3)], "a"),
+        # What is not a tenth quicker is not worth more CPU time.
+        ([row("none", 10, 1), row("a", 9.2, 3)], "none"),
+        ([row("none", 10, 1), row("a", 5, 9), row("b", 5.4, 3)], "b"),
+        ([row("none", 1, 1, downtime=0.5), row("a", 5, 3)], "a"),
+        ([row("none", 1, 1, ends=False), row("a", 5, 3, downtime=0.9)], "a"),
+        ([row("none", 1, 1, ends=False), row("a", 5, 3, ends=False)], "none"),
+    ],
+)
+def test_the_best(rows: list[Row], best: str) -> None:
+    assert recommended(rows, 300).candidate.method == best
+
+
+def test_a_plain_migration_may_be_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0)
+    said = advice.verdict(replace(found, best=found.plain))
+    assert said[0].startswith("Migrate without compression: ")
+
+
+def test_a_slow_link_wants_compression(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0, mbit=30)
+    assert found.best.candidate.codec == "zstd"
+    said = " ".join(advice.verdict(found))
+    assert said.startswith(f"Migrate with {found.best.candidate}: ")
+    assert "slower than no compression" in said
+    assert found.plain.candidate.method == "none"
+
+
+def test_a_fast_link_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0, mbit=1e5, used=costs(zstd=30_000, zlib=90_000))
+    assert found.best.candidate.work is None
+    assert "slower than" not in " ".join(advice.verdict(found))
+    for each in found.rows:
+        if each.candidate.work:
+            assert each.break_even is not None
+            assert each.break_even < 1e5 * 1e6 / 8
+
+
+def test_what_does_not_converge_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = writes_by_rate(1000, 1100)
+    found = plan(monkeypatch, 0, writes, mbit=2)
+    assert not any(each.prediction.converges for each in found.rows)
+    assert "No way converges" in " ".join(advice.verdict(found))
+    chosen = advice.commands(found)
+    assert '{"capability": "auto-converge", "state": true}' in chosen.qmp_source[0]
+    assert "migrate_set_capability auto-converge on" in chosen.hmp_source
+    assert "--auto-converge" in chosen.virsh[0]
+    given: Any = json.loads(json.dumps(plan_json.to_json(found)))
+    assert {way["total-time"] for way in given["ways"]} == {None}
+
+
+def test_it_says_why_it_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0)
+    busy = replace(found.machine, load_average=9.0, usable_cpus=2)
+    told = " ".join(advice.sureness(replace(found, machine=busy)))
+    assert "All 8.00 MiB were measured" in told
+    assert "busy (load 9.0 on 2 CPUs)" in told
+    assert "--dirty-rate" in told
+    assert "More than" not in told
+    idle = replace(found.machine, load_average=0.0, usable_cpus=2)
+    more = replace(found.question, threads_max=8)
+    told = " ".join(advice.sureness(replace(found, machine=idle, question=more)))
+    assert "busy" not in told
+    assert "More than 2 threads could not be tried" in told
+
+
+def test_a_sample_s_interval_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0)
+    part = replace(found.sample, image_pages=found.sample.pages * 4)
+    best = replace(found.best, uncertainty=0.2)
+    told = " ".join(advice.sureness(replace(found, sample=part, best=best)))
+    assert "8.00 MiB of 32.0 MiB (25.0 %) were measured, in 8 clusters" in told
+    assert "+-20 % for multifd zstd" in told
+    assert "8 clusters are few" in told
+
+
+def test_threads_are_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0, mbit=1000, used=costs(zlib=900_000), threads=8)
+    seconds = [
+        each.prediction.seconds
+        for each in found.rows
+        if each.candidate.codec == "zlib" and each.candidate.method == "multifd"
+    ]
+    assert seconds[:3] == sorted(seconds[:3], reverse=True)
+    assert seconds[0] == pytest.approx(4 * seconds[2], rel=0.01)
+
+
+def test_the_table_s_figures_are_the_json_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0)
+    given: Any = json.loads(json.dumps(plan_json.to_json(found)))
+    assert given["schema"] == "migcomp.plan/1"
+    assert len(given["ways"]) == len(found.rows)
+    assert given["recommended"] == str(found.best.candidate)
+    assert given["memory-bytes"] == 8 << 20
+    way = given["ways"][0]
+    assert way["wire-bytes"] == round(found.plain.prediction.wire_bytes)
+    assert given["commands"]["virsh"][0].startswith("virsh migrate --live")
