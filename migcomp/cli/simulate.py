@@ -211,7 +211,6 @@ def command(
             watch=watch,
         )
         if sink is not None and save_costs is not None:
-            import json
 
             with writing(save_costs):
                 sink.write(costs.to_text().encode())
