@@ -211,7 +211,6 @@ def command(
             watch=watch,
         )
         if sink is not None and save_costs is not None:
-
             with writing(save_costs):
                 sink.write(costs.to_text().encode())
     if as_json or form != "text" or not quiet:
