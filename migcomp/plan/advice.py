@@ -122,6 +122,9 @@ def _doubts(plan: Plan) -> list[str]:
         f"CPU times are of this machine ({here.cpu}): run this on the source host, or "
         "on one like it. The destination is taken to keep up."
     )
+    doubts.append(
+        "The guest is stopped for what is left of its memory; devices take their time."
+    )
     if question.threads_max > here.usable_cpus:
         doubts.append(
             f"More than {here.usable_cpus} threads could not be tried here: each is "

@@ -30,7 +30,7 @@ FORMULA, SIMULATION = "formula", "simulation"
 _WORTH = 0.1
 _XBZRLE_HEADER = framing.RECORD_HEADER + 3
 #: Real seconds that all simulations together may take, and what a page takes one.
-_BUDGET_SECONDS = 15.0
+_BUDGET_SECONDS = 10.0
 _PAGE_SECONDS, _COMPRESS_PAGE_SECONDS = 8e-6, 45e-6
 
 #: Opens the guest anew: its memory, and what it writes.
