@@ -16,7 +16,6 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,7 @@ import click
 
 from benchmarks.metadata import metadata
 from migcomp.capture.qmp import Wish, capture_guest
+from migcomp.errors import MigcompError
 from migcomp.images.sample import SampleImage
 from migcomp.precopy.costs import Costs, load_costs, measured_costs
 from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
@@ -239,36 +239,39 @@ def main(rounds: int, out: Path | None, folder: Path | None) -> None:
     """
     if missing():
         raise click.ClickException(f"needs {missing()}")
-    with ExitStack() as stack:
-        scratch = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(dir=folder, prefix="migcomp-")
-            )
-        )
-        initrd = initramfs(scratch)
-        guests = Guests(scratch, initrd)
-        seen = series(guests)
-        chosen = [*settings()]
-        facts = [guests.migrate(each) for _ in range(rounds) for each in chosen]
-        others = [f for f in facts[: len(chosen)] if f.setting.engine != "compress"]
-        costs = calibrated(scratch, initrd, guests.pipe, others)
-        rows = [*predictions(facts, seen, costs, guests.pipe)]
-        for line in table(rows):
-            click.echo(line)
-        click.echo(
-            f"A pipe takes {guests.pipe / 1e6:,.0f} MB/s, handing a page to one of "
-            f"QEMU's threads {costs.handover_ns / 1000:,.0f} us."
-        )
-        if out is not None:
-            data = {
-                "metadata": metadata(scratch),
-                "pipe": guests.pipe,
-                "costs": costs.to_json(),
-                "snapshots-apart": seen.seconds,
-                "model": asdict(seen.model(MEMORY_MIB << 8)),
-                "rows": [asdict(each) for each in rows],
-            }
-            out.write_text(json.dumps(data, indent=2) + "\n")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="migcomp-") as scratch:
+            report = compare(Path(scratch), rounds)
+    except MigcompError as error:
+        raise click.ClickException(str(error)) from error
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def compare(folder: Path, rounds: int) -> dict[str, object]:
+    """Prints the table; all that was found, for JSON.  Raises MigcompError."""
+    initrd = initramfs(folder)
+    guests = Guests(folder, initrd)
+    seen = series(guests)
+    chosen = [*settings()]
+    facts = [guests.migrate(each) for _ in range(rounds) for each in chosen]
+    others = [f for f in facts[: len(chosen)] if f.setting.engine != "compress"]
+    costs = calibrated(folder, initrd, guests.pipe, others)
+    rows = [*predictions(facts, seen, costs, guests.pipe)]
+    for line in table(rows):
+        click.echo(line)
+    click.echo(
+        f"A pipe takes {guests.pipe / 1e6:,.0f} MB/s, handing a page to one of "
+        f"QEMU's threads {costs.handover_ns / 1000:,.0f} us."
+    )
+    return {
+        "metadata": metadata(folder),
+        "pipe": guests.pipe,
+        "costs": costs.to_json(),
+        "snapshots-apart": seen.seconds,
+        "model": asdict(seen.model(MEMORY_MIB << 8)),
+        "rows": [asdict(each) for each in rows],
+    }
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from random import Random
 
 from migcomp.precopy.costs import Costs, Work
@@ -36,6 +37,12 @@ def fixed_costs(handover_ns: int = 0) -> Costs:
     )
 
 
+#: Making one takes longer than all else; from here on they repeat themselves.
+_DIFFERENT = 256
+
+_page = cache(make_page)
+
+
 @contextmanager
 def guest_memory(pages: int, *, blocks: int = 1) -> Iterator[GuestMemory]:
     """Of all kinds of pages."""
@@ -44,7 +51,7 @@ def guest_memory(pages: int, *, blocks: int = 1) -> Iterator[GuestMemory]:
     with GuestMemory("a guest", layout, PAGE) as memory:
         for page in range(memory.pages):
             kind = KINDS[page // 8 % len(KINDS)]
-            memory.write(page, make_page(kind, page))
+            memory.write(page, _page(kind, page % _DIFFERENT))
         yield memory
 
 

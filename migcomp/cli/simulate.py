@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -166,7 +165,7 @@ def command(
       adaptive  as packets; codec and level are chosen for each one
     """
     from migcomp.precopy.costs import load_costs, measured_costs
-    from migcomp.precopy.engines.choice import EngineChoice
+    from migcomp.precopy.engines.choice import WITHOUT_CODEC, EngineChoice
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
 
@@ -184,6 +183,11 @@ def command(
     )
     choice.check()
     parameters = parameters_of(qmp)
+    if engine in WITHOUT_CODEC and (codec or level is not None):
+        raise click.UsageError(
+            f"--codec and --level have no meaning with --engine {engine}; "
+            "leave them out"
+        )
     if save_costs and costs_file:
         raise click.UsageError("--save-costs keeps what is measured, and --costs reads")
     for path in images:
@@ -208,7 +212,7 @@ def command(
         )
         if sink is not None and save_costs is not None:
             with writing(save_costs):
-                sink.write(json.dumps(costs.to_json(), indent=2).encode() + b"\n")
+                sink.write(costs.to_text().encode())
     if as_json or not quiet:
         _show(result, "json" if as_json else form, color)
 

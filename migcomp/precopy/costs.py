@@ -113,6 +113,10 @@ class Costs:
         """These, stored: from now on the same work costs the same."""
         return _from_json(self.to_json(), "costs measured before", self.page_size)
 
+    def to_text(self) -> str:
+        """A file of costs."""
+        return json.dumps(self.to_json(), indent=2) + "\n"
+
     def to_json(self) -> dict[str, object]:
         """What was measured, or is stored; a kind never met costs as the other."""
         averages = self.stored or {

@@ -9,6 +9,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
@@ -240,10 +241,15 @@ def turned(old: bytes, new: bytes, times: int) -> bytes:
     """``new``, whose bytes that ``old`` has not are turned on if they are not 0."""
     if not times:
         return new
-    table = bytes([0]) + bytes((byte + times) % 255 + 1 for byte in range(255))
     size = len(new)
     number = int.from_bytes(new)
     mask = (int.from_bytes(old) ^ number).to_bytes(size).translate(_CHANGED)
     changed = int.from_bytes(mask)
-    kept = number & ~changed
-    return (int.from_bytes(new.translate(table)) & changed | kept).to_bytes(size)
+    other = int.from_bytes(new.translate(_turning(times % 255)))
+    return (other & changed | number & ~changed).to_bytes(size)
+
+
+@cache
+def _turning(times: int) -> bytes:
+    """The table by which bytes.translate turns what is not 0."""
+    return bytes([0]) + bytes((byte + times) % 255 + 1 for byte in range(255))

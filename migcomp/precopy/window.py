@@ -23,7 +23,8 @@ class Window:
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
         limit = parameters.max_bandwidth
-        self._budget = limit // (1000 * MS // WINDOW) if limit else _UNLIMITED
+        # One byte at least, or no page would ever be sent.
+        self._budget = max(limit // (1000 * MS // WINDOW), 1) if limit else _UNLIMITED
         self._start = self._pages = 0
         self._used = 0
         self.threshold = 0

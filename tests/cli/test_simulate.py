@@ -98,6 +98,22 @@ def test_a_model_is_a_guest_that_writes(guest: Path) -> None:
     assert sum(r["normal-pages"] for r in done["progress-history"]) > PAGES // 2
 
 
+def test_a_model_is_fitted_to_snapshots(snapshots: list[Path]) -> None:
+    done = simulated(*snapshots, "--link", "1Gbit", "--fit", "--json").json
+    assert done["guest"].startswith("a model: ")
+
+
+def test_of_many_rounds_some_are_shown(guest: Path) -> None:
+    text = simulated(
+        guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
+        "--downtime-limit", "1", "--max-rounds", "20",
+    ).text  # fmt: skip
+    rows = text[text.index("  round ") : text.index("time line")].split("\n")
+    assert [row.split()[0] for row in rows[1:10]] == [*map(str, range(1, 10))]
+    assert "9 more" in rows[10]
+    assert [row.split()[0] for row in rows[11:14]] == ["19", "20", "21"]
+
+
 def test_it_says_why_it_was_cancelled(guest: Path) -> None:
     lines = simulated(
         guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
@@ -147,6 +163,13 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("--link", "1Gbit", "--engine", "magic"), 2, "'magic' is not one of none"),
         (("--link", "1Gbit", "--xbzrle-cache-size", "3MiB"), 2, "not a power of two"),
         (("--link", "1Gbit", "--qemu-version", "new"), 2, "not a version"),
+        (("--link", "1Gbit", "--codec", "zstd"), 2, "no meaning with --engine none"),
+        (
+            ("--link", "1Gbit", "--engine", "xbzrle", "--xbzrle-cache-size", "4EiB"),
+            5,
+            "cannot have a cache of 4611686018427387904 bytes",
+        ),
+        (("--link", "1Gbit", "--engine", "delta", "-c", "zlib"), 5, "deltas"),
         (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
         (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
         (

@@ -114,6 +114,10 @@ def test_the_limit_is_of_a_window() -> None:
     assert window.left == 1000
 
 
+def test_the_least_limit_is_not_nothing() -> None:
+    assert Window(Parameters(max_bandwidth=1)).left == 1
+
+
 def test_without_a_limit_nobody_is_ahead() -> None:
     window = Window(Parameters(max_bandwidth=0))
     window.spend(1 << 40)

@@ -14,6 +14,7 @@ from migcomp.units import (
     format_seconds,
     format_share,
     format_size,
+    parse_bit_rate,
     parse_size,
 )
 
@@ -118,3 +119,26 @@ def test_counts_and_shares() -> None:
     assert format_count(262144) == "262,144"
     assert format_share(1, 3) == "33.3 %"
     assert format_share(0, 0) == "0.0 %"
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("100Mbit", 1e8),
+        ("10Gbit/s", 1e10),
+        ("2.5 gbit", 2.5e9),
+        ("40G", 4e10),
+        ("1Tbps", 1e12),
+        ("64kbit", 64e3),
+    ],
+)
+def test_bit_rates(text: str, rate: float) -> None:
+    assert parse_bit_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "1Gbyte", "-1Gbit", "0Gbit", "1e9", "9999999999Tbit", "0.1kbit"]
+)
+def test_what_is_no_bit_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate such as 100Mbit"):
+        parse_bit_rate(text)

@@ -45,7 +45,9 @@ _TRY_EVERY = 16  # packets
 _WORTH = 0.1  # Pages that save less are soon done with, and tell nothing of others.
 _AS_GOOD = 1.04  # Then the lighter one.
 _BETTER = 1.12  # Two are not taken for less: they hinder each other.
-_MEASURED_BYTES = 4096  # fewer tell little of a link
+_MEASURED_BYTES = 4096  # fewer tell little that is new of a link,
+_TOLD_BYTES = 1000  # and fewer than these nothing
+_MOMENT = 100_000  # ns
 
 
 @dataclass
@@ -76,13 +78,20 @@ class _LinkMeter:
     def look(self) -> None:
         gone, busy = self._clock.link_use()
         moved = gone - self._gone
-        if moved < _MEASURED_BYTES:
+        if moved < (_MEASURED_BYTES if self.ns_per_byte else _TOLD_BYTES):
             return
         measured = (busy - self._busy) / moved
         if self.ns_per_byte:
             measured = self.ns_per_byte + _WEIGHT * (measured - self.ns_per_byte)
         self.ns_per_byte = measured
         self._gone, self._busy = gone, busy
+
+    def wait(self) -> None:
+        """Until it is known, as long as there is something on the way."""
+        self.look()
+        while not self.ns_per_byte and self._clock.backlog():
+            self._clock.wait_until(self._clock.now + _MOMENT)
+            self.look()
 
 
 class AdaptiveEngine:
@@ -134,7 +143,7 @@ class AdaptiveEngine:
         chosen = ", ".join(
             f"{candidate.name} {100 * candidate.chosen / total:.0f} %"
             for candidate in self._candidates
-            if candidate.chosen
+            if candidate.chosen >= 0.005 * total > 0
         )
         return f"adaptive: {self._threads_nr} threads; packets by {chosen or 'nothing'}"
 
@@ -165,6 +174,7 @@ class AdaptiveEngine:
             at += _FIRST_PAGES
             if self._packets == self._threads_nr:
                 self._threads.finish()
+                self._link.wait()
         yield from cut(pages[at:], self.unit)
 
     # --- Choosing ---------------------------------------------------------------

@@ -24,6 +24,8 @@ ENGINES = (
     "dedup",
     "adaptive",
 )
+#: Those that take no codec and no level.
+WITHOUT_CODEC = ("none", "xbzrle", "adaptive")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 
 from migcomp import _core
-from migcomp.errors import PageError, WorkerError
+from migcomp.errors import CodecUnavailable, PageError, WorkerError
 from migcomp.precopy import framing
 from migcomp.precopy.clock import Clock
 from migcomp.precopy.costs import Costs, Work
@@ -38,13 +38,18 @@ class XbzrleEngine:
         costs: Costs,
         memory: GuestMemory,
     ) -> None:
-        """Raises ValueError for a cache that is no power of two."""
+        """Raises CodecUnavailable for a cache that cannot be made."""
         size = parameters.xbzrle_cache_size
         self._clock = clock
         self._costs = costs
+        try:
+            self._cache = _core.XbzrleCache(size, memory.page_size)
+        except (ValueError, MemoryError) as error:
+            raise CodecUnavailable(
+                f"xbzrle cannot have a cache of {size} bytes: {error or 'no memory'}"
+            ) from error
         self._plain = PlainEngine(clock, costs, memory)
         self._names = self._plain.names
-        self._cache = _core.XbzrleCache(size, memory.page_size)
         self._work = Work("xbzrle", 0, "page")
         self._page_size = memory.page_size
         self._begun = self._started = False
