@@ -16,7 +16,7 @@ from migcomp.cli import failures
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
-    *("run", "restore", "verify", "inspect", "convert", "capture", "simulate"),
+    *("run", "restore", "verify", "inspect", "convert", "capture", "simulate", "plan"),
     *("codecs", "sample", "bench", "completion"),
 )
 
