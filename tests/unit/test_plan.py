@@ -122,7 +122,8 @@ def test_of_an_empty_image_there_is_none() -> None:
 
 
 def measurer(contents: list[bytes], used: Costs) -> Measurer:
-    return Measurer(sample_of("made", PAGE, contents, 1000), used)
+    pages = sum(map(len, contents)) // PAGE
+    return Measurer(sample_of("made", PAGE, pages, contents, 1000), used)
 
 
 def test_zero_pages_are_told_from_others() -> None:
@@ -189,8 +190,8 @@ def test_an_interval_that_is_right_as_often_as_it_says() -> None:
 def test_deltas() -> None:
     old = [make_page("noise", seed) for seed in range(8)]
     new = [b"12345678" + page[8:] for page in old[:6]] + old[6:]
-    before = sample_of("old", PAGE, [b"".join(old)], 8)
-    after = sample_of("new", PAGE, [b"".join(new)], 8)
+    before = sample_of("old", PAGE, 8, [b"".join(old)], 8)
+    after = sample_of("new", PAGE, 8, [b"".join(new)], 8)
     found = measure_deltas(before, after, 11)
     # Six of 8 bytes and two of run lengths; two pages are as they were.
     assert found.hit_bytes == 6 * (11 + 2 + 8) / 8
