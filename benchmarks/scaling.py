@@ -18,8 +18,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from mmap import mmap
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 import click
@@ -32,8 +33,7 @@ from benchmarks.queue_model import Case, Costs, saturation, simulate, sleepless
 from migcomp._core import BenchJob, BenchWorker
 from migcomp.bench.designs import LOOP
 from migcomp.bench.pages import PAGE_SIZE, guest_pages
-from migcomp.bench.queue import measure, open_handler
-from migcomp.bench.queue_results import Plan
+from migcomp.bench.queue import open_handler
 from migcomp.measure import machine
 
 SCHEMA = "migcomp.queue-scaling/1"
@@ -83,94 +83,118 @@ class Study:
 # --- Measuring ----------------------------------------------------------------
 
 
-def _constants(rounds: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        program = build_queue_constants(Path(folder))
-        costs = json.loads(process.run([str(program), str(rounds)]).stdout)
+def _constants(program: Path, rounds: int) -> dict[str, float]:
+    costs: dict[str, float] = json.loads(
+        process.run([str(program), str(rounds)]).stdout
+    )
     empty = BenchJob(requests=1_000_000)
-    loop = min(empty.round(LOOP, 1, 1, 0)["wall_ns"] for _ in range(3))
-    return {**costs, "other": loop / empty.requests}
+    return {**costs, "other": empty.round(LOOP, 1, 1, 0)["wall_ns"] / empty.requests}
 
 
-def _service(job: BenchJob, mean: float) -> list[float]:
-    """Quantiles of the time that requests take, brought to the ``mean`` of the
-    bare loop, which has no Python in it."""
-    worker = BenchWorker(job)
-    times = []
-    for index in range(job.requests):
-        start = time.perf_counter_ns()
-        worker.serve(index)
-        times.append(time.perf_counter_ns() - start)
-    cuts = quantiles(times, n=_QUANTILES + 1)
-    return [cut * mean / fmean(cuts) for cut in cuts]
+class _Subject:
+    """Requests of some codec, and what they took in rounds.
 
+    All subjects take their turn in each round, so that a disturbance of some
+    seconds spoils a round of a few of them, and no median.
+    """
 
-def _crowding(job: BenchJob, cpus: int) -> float:
-    """The bare loop on all CPUs at once over the bare loop alone."""
-    alone = min(job.round(LOOP, 1, 1, 0)["wall_ns"] for _ in range(3))
-    walls: list[int] = []
+    def __init__(self, codec: str, level: int, request_pages: int, memory: mmap):
+        opened = open_handler(codec, level)
+        assert opened is not None
+        self._info = {
+            "codec": codec,
+            "level": level,
+            "provider": f"{opened.info.provider} {opened.info.version}".strip(),
+            "request_pages": request_pages,
+        }
+        self._job = BenchJob(
+            memory=memory,
+            library=opened.library,
+            level=level,
+            request_size=request_pages * PAGE_SIZE,
+        )
+        self._alone: list[float] = []
+        self._crowding: list[float] = []
+        self._served: list[list[int]] = []
+        self._measured: dict[int, list[float]] = {n: [] for n in THREADS}
 
-    def run() -> None:
-        walls.extend(job.round(LOOP, 1, 1, 0)["wall_ns"] for _ in range(3))
+    def take_round(self) -> None:
+        alone = self._round(LOOP, 1)
+        self._alone.append(alone)
+        self._crowding.append(self._crowded() / alone)
+        self._served.append(self._serve())
+        for threads, measured in self._measured.items():
+            measured.append(self._round("workqueue", threads))
 
-    threads = [threading.Thread(target=run) for _ in range(cpus)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return max(1.0, fmean(walls) / alone)
+    def result(self) -> dict[str, Any]:
+        return {
+            **self._info,
+            "service": self._service(),
+            "crowding": max(1.0, median(self._crowding)),
+            "measured": {str(n): values for n, values in self._measured.items()},
+        }
 
+    def _round(self, design: str, threads: int) -> float:
+        """Nanoseconds per request."""
+        sample = self._job.round(design, threads, REQUESTS_PER_THREAD, 0)
+        if sample["lost"] or sample["repeated"] or sample["wrong"]:
+            raise click.ClickException(f"{design} is at fault: {sample}")
+        return sample["wall_ns"] / self._job.requests
 
-def _measure_work(
-    codec: str, level: int, request_pages: int, memory: int, repeat: int
-) -> dict[str, Any]:
-    opened = open_handler(codec, level)
-    assert opened is not None
-    plan = Plan(
-        handler=codec,
-        level=level,
-        cost_ns=0,
-        designs=("workqueue",),
-        threads=THREADS,
-        requests_per_thread=(REQUESTS_PER_THREAD,),
-        request_pages=request_pages,
-        memory=memory,
-        repeat=repeat,
-    )
-    result = measure(plan, opened)
-    job = BenchJob(
-        memory=guest_pages(memory),
-        library=opened.library,
-        level=level,
-        request_size=request_pages * PAGE_SIZE,
-    )
-    return {
-        "codec": codec,
-        "level": level,
-        "provider": f"{opened.info.provider} {opened.info.version}".strip(),
-        "request_pages": request_pages,
-        "service": _service(job, result.loop_ns_per_request().median),
-        "crowding": _crowding(job, machine().usable_cpus),
-        "measured": {
-            str(series.threads): [
-                sample.wall_ns / plan.requests for sample in series.samples
-            ]
-            for series in result.series
-        },
-    }
+    def _crowded(self) -> float:
+        """The bare loop on all CPUs at once."""
+        walls: list[float] = []
+        threads = [
+            threading.Thread(target=lambda: walls.append(self._round(LOOP, 1)))
+            for _ in range(machine().usable_cpus)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return fmean(walls)
+
+    def _serve(self) -> list[int]:
+        """The time that each request takes, and a little of Python's."""
+        worker = BenchWorker(self._job)
+        times = []
+        for index in range(self._job.requests):
+            start = time.perf_counter_ns()
+            worker.serve(index)
+            times.append(time.perf_counter_ns() - start)
+        return times
+
+    def _service(self) -> list[float]:
+        """Quantiles of the time in the handler, brought to the mean of the bare
+        loop, which has no Python in it."""
+        times = [median(rounds) for rounds in zip(*self._served, strict=True)]
+        cuts = quantiles(times, n=_QUANTILES + 1)
+        return [cut * median(self._alone) / fmean(cuts) for cut in cuts]
 
 
 def _take_study(memory: int, repeat: int, rounds: int) -> dict[str, Any]:
+    here = machine()
+    pages = guest_pages(memory)
+    subjects = [
+        _Subject(codec, level, request_pages, pages)
+        for codec, level in CODECS
+        for request_pages in REQUEST_PAGES
+    ]
+    constants = []
+    with tempfile.TemporaryDirectory() as folder:
+        program = build_queue_constants(Path(folder))
+        for _ in range(repeat):
+            constants.append(_constants(program, rounds))
+            for subject in subjects:
+                subject.take_round()
     return {
         "schema": SCHEMA,
-        "machine": asdict(machine()),
+        "machine": asdict(here),
         "memory": memory,
-        "constants": _constants(rounds),
-        "works": [
-            _measure_work(codec, level, pages, memory, repeat)
-            for codec, level in CODECS
-            for pages in REQUEST_PAGES
-        ],
+        "constants": {
+            name: median(each[name] for each in constants) for name in constants[0]
+        },
+        "works": [subject.result() for subject in subjects],
     }
 
 
@@ -333,7 +357,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--memory-mib", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=300, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
 def measure_command(out: Path, memory_mib: int, repeat: int, rounds: int) -> None:
     """Measure this machine, and report."""
     content = json.dumps(_take_study(memory_mib << 20, repeat, rounds), indent=1)

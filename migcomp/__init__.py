@@ -3,8 +3,9 @@
 
 The library's rooms are its modules; the usual way in::
 
+    from migcomp.choice import Choice
     from migcomp.images.open import open_image
-    from migcomp.pipeline import Choice, compress
+    from migcomp.pipeline import compress
 
     with open_image("guest.raw") as image, open("guest.migc", "wb") as sink:
         result = compress(image, sink, Choice(codec="zstd", grouping="packet"))

@@ -16,6 +16,7 @@ STORED_FILL: Final[int]
 STORED_RAW: Final[int]
 STORED_BLOCK: Final[int]
 STORED_PART: Final[int]
+STORED_RAW_PART: Final[int]
 PAGE_BLOCK_MAX: Final[int]
 PAGE_UNCHANGED: Final[int]
 XBZRLE_ZERO: Final[int]
@@ -256,6 +257,11 @@ class PageRequest(_Request):
     ) -> None:
         """``previous``: as the compressor had it.  Data has unchanged pages, too."""
 
+    def entropies(self) -> bytes:
+        """Of the bytes of each page that is classified as normal: thousandths of a
+        bit to a byte, two bytes each in the machine's order; 0 for other pages.
+        Raises PageError."""
+
     def write_pages(self, fd: int, offset: int, /) -> None:
         """Writes all pages but zero pages, as they came if it compresses.  Raises
         OSError."""
@@ -281,13 +287,15 @@ class PageMap:
     buffers.  Or ``entries`` has 16 bytes for each page, ``struct`` "=QII": place
     (or 8-byte pattern), bytes stored << 8 | kind, and 1 + the number of the last
     delta on top (or 0).  Kinds are STORED_FILL, STORED_RAW, STORED_BLOCK + n, a
-    page that the n-th of ``codecs`` decompresses, and STORED_PART + n, part of
-    what it decompresses: then the place is the number of one of ``blocks`` << 32
-    | where in its content the page begins.  ``blocks`` are "=QII": place, bytes
-    stored and bytes of content, at most PAGE_BLOCK_MAX; zeros fill up a page that
-    it ends within.  ``deltas`` are XBZRLE, "=QII": place, bytes, and the number of
-    the page's next delta, a higher one, or for its last that of its first.
-    Tables are checked when their page is read, which raises PageError.
+    page that the n-th of ``codecs`` decompresses, STORED_PART + n, part of what it
+    decompresses, and STORED_RAW_PART, part of what is stored as it is: then the
+    place is the number of one of ``blocks`` << 32 | where in its content the page
+    begins.  ``blocks`` are "=QII": place, bytes stored and bytes of content, at most
+    PAGE_BLOCK_MAX; zeros fill up a page that it ends within.  ``checksums`` are
+    "=I", of the content of each block: the low bits of its XXH64, or its CRC-32C
+    with ``crc32c``.  ``deltas`` are XBZRLE, "=QII": place, bytes, and the number of
+    the page's next delta, a higher one, or for its last that of its first.  Tables
+    are checked when their page is read, which raises PageError.
 
     Places need no alignment.  ``mapped``: a buffer is a mapped file, which may
     shrink.
@@ -305,6 +313,8 @@ class PageMap:
         deltas: Buffer | None = None,
         blocks: Buffer | None = None,
         codecs: tuple[Library, ...] = (),
+        checksums: Buffer | None = None,
+        crc32c: bool = False,
     ) -> Self: ...
     @property
     def pages(self) -> int: ...
@@ -482,8 +492,8 @@ class BenchRound(TypedDict):
     busy: int
     worker_wakeups: int
     submitter_wakeups: int
-    worker_spins: int
-    submitter_spins: int
+    worker_spins: int | None
+    submitter_spins: int | None
     lost: int
     repeated: int
     wrong: int
@@ -511,6 +521,9 @@ class BenchJob:
     def requests(self) -> int: ...
     @property
     def bytes_out(self) -> int: ...
+    def patience_ns(self, threads: int, /) -> int:
+        """How long to wait for a result before it is lost; see bench.h."""
+
     def round(
         self, design: str, threads: int, requests: int, idle_ns: int, /
     ) -> BenchRound:
@@ -527,9 +540,10 @@ class BenchWorker:
 
 @final
 class BenchTally:
-    """Whether each of a job's requests came once, with the right digest."""
+    """Whether each of a job's first ``requests`` came once, with the right
+    digest.  Raises ValueError, MemoryError."""
 
-    def __new__(cls, job: BenchJob) -> Self: ...
+    def __new__(cls, job: BenchJob, requests: int) -> Self: ...
     def add(self, index: int, digest: int, /) -> None: ...
     @property
     def lost(self) -> int: ...

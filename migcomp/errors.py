@@ -62,10 +62,28 @@ class QueueFault(MigcompError):
     exit_code = 9
 
 
+class ResultsError(MigcompError):
+    """A file of results cannot be read, is none, or is of another sweep."""
+
+    exit_code = 10
+
+
+class Regression(MigcompError):
+    """Settings became slower, or compress less, than a baseline allows."""
+
+    exit_code = 11
+
+
+class ExecutorError(MigcompError):
+    """Workers in other processes or on other machines cannot be had, or die."""
+
+    exit_code = 12
+
+
 class SimulationFault(MigcompError):
     """After a simulated migration the two sides were not equal."""
 
-    exit_code = 10
+    exit_code = 13
 
 
 class WorkqueueError(MigcompError):

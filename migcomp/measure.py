@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from migcomp.results import Machine, PageCounts, Region, RequestTimes
+from migcomp.stream.layout import COMPRESSED, detail_size
 from migcomp.workqueue import usable_cpus
 
 REGIONS_MAX = 4096
@@ -102,6 +103,46 @@ class TimeHistogram:
     def _all_but(self, one_of: int) -> int | None:
         """What all but one of ``one_of`` times stay below; None of fewer times."""
         return self.percentile(1 - 1 / one_of) if self._count >= one_of else None
+
+
+class PageSizes:
+    """Counts compressed pages by ``steps`` equal parts of a page."""
+
+    def __init__(self, page_size: int, steps: int) -> None:
+        self._step = page_size // steps
+        self._counts = [0] * steps
+
+    def add(self, classes: bytes, details: bytes) -> None:
+        """Those of one request in grouping ``page``, as PageRequest gives them."""
+        at = 0
+        for kind in classes:
+            if kind == COMPRESSED:
+                size = int.from_bytes(details[at : at + 2], "little")
+                self._counts[(size - 1) // self._step] += 1
+            at += detail_size(kind, "page")
+
+    def counts(self) -> tuple[int, ...]:
+        """Pages of at most 1, 2, ... parts."""
+        return tuple(self._counts)
+
+
+def coarser(regions: tuple[Region, ...], most: int) -> tuple[Region, ...]:
+    """Neighbours put together until there are at most ``most``."""
+    together = -(-len(regions) // most)
+    if together <= 1:
+        return regions
+    return tuple(
+        _joined(regions[i : i + together]) for i in range(0, len(regions), together)
+    )
+
+
+def _joined(regions: tuple[Region, ...]) -> Region:
+    names = vars(regions[0].pages)
+    return Region(
+        regions[0].first_page,
+        PageCounts(**{n: sum(getattr(r.pages, n) for r in regions) for n in names}),
+        sum(region.bytes_out for region in regions),
+    )
 
 
 def machine() -> Machine:

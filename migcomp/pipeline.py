@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from migcomp import _core
-from migcomp.choice import Choice as Choice
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, Codec, open_codec
 from migcomp.errors import MigcompError, PageError, WorkerError
 from migcomp.images.decode import page_error, readable_again
 from migcomp.images.file import Copied, unwatched
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
-from migcomp.measure import RegionMap, TimeHistogram, machine
+from migcomp.measure import PageSizes, RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
 from migcomp.stream.layout import StreamHeader
 from migcomp.stream.writer import StreamWriter
@@ -70,9 +70,12 @@ def compress(
     *,
     progress: Progress | None = None,
     stream_name: str = "",
+    sizes: PageSizes | None = None,
 ) -> RunResult:
     """Writes ``image`` to ``sink`` as a migcomp stream; None keeps nothing.
 
+    ``sizes`` gets those of the compressed pages; it takes time, and is for grouping
+    ``page``, where each page is a block.
     Raises ImageError, CodecUnavailable, WorkerError, and the sink's OSError.
     """
     codec = open_codec(
@@ -85,13 +88,14 @@ def compress(
     clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         if settings.dedup:
-            again = readable_again(image, _copied(progress))
+            again = readable_again(image, copied_to(progress))
             image = again if again is image else stack.enter_context(again)
-        run = _Run(image, sink, codec, settings, progress)
+        run = _Run(image, sink, codec, settings, progress, sizes)
         return run.result(choice.cpus, stream_name, clocks)
 
 
-def _copied(progress: Progress | None) -> Copied:
+def copied_to(progress: Progress | None) -> Copied:
+    """Tells of pages that are copied before the work proper."""
     return unwatched if progress is None else lambda pages: progress(pages, 0)
 
 
@@ -103,11 +107,13 @@ class _Run:
         codec: Codec,
         settings: Settings,
         progress: Progress | None,
+        sizes: PageSizes | None,
     ) -> None:
         self._image = image
         self._codec = codec
         self._settings = settings
         self._progress = progress
+        self._sizes = sizes
         info = codec.info
         self._writer = StreamWriter(
             sink,
@@ -339,14 +345,14 @@ class _Run:
             last=piece.last,
         )
         self._times.add(request.elapsed_ns)
+        if self._sizes is not None:
+            self._sizes.add(request.classes, request.details)
         queue.release_request(request)
         self._regions.add(piece.first_page, counts, writer.written - before)
         self._emit_zeros()
-        if self._progress is not None:
-            self._progress(writer.pages, writer.written)
 
     def _emit_zeros(self) -> None:
-        """Those that nothing precedes any more."""
+        """Those that nothing precedes any more; also tells how far the work is."""
         while self._pending and isinstance(self._pending[0], _Zeros):
             zeros = self._pending.popleft()
             before = self._writer.written
@@ -354,6 +360,8 @@ class _Run:
             self._regions.add_zeros(
                 zeros.first_page, zeros.pages, self._writer.written - before
             )
+        if self._progress is not None:
+            self._progress(self._writer.pages, self._writer.written)
 
 
 def workers_of(stats: QueueStats) -> tuple[Worker, ...]:
@@ -369,14 +377,14 @@ def workers_of(stats: QueueStats) -> tuple[Worker, ...]:
     )
 
 
-def queue_of(stats: QueueStats, busy: int | None = None, stages: int = 1) -> Queue:
-    """``busy``: requests that found none free, where one may have asked again for
-    each; ``stages``: how often each was submitted."""
+def queue_of(stats: QueueStats, busy: int, stages: int = 1) -> Queue:
+    """``busy``: requests that found none free, for which the queue may have been
+    asked again and again; ``stages``: how often each was submitted."""
     submitted = stats["submitted"]
     return Queue(
         requests=submitted // stages,
         submitted=submitted,
-        busy=stats["busy"] if busy is None else busy,
+        busy=busy,
         waits=stats["waits"],
         spins=stats["spins"],
         wakeups=stats["wakeups"],

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import stat
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -25,7 +23,7 @@ from migcomp.images.decode import readable_again
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import RawImage
 from migcomp.measure import RegionMap, TimeHistogram, machine
-from migcomp.pipeline import Progress, queue_of, workers_of
+from migcomp.pipeline import Progress, copied_to, queue_of, workers_of
 from migcomp.results import Block, PageCounts, RunResult, Settings
 from migcomp.salvage import Losses
 from migcomp.stream.layout import (
@@ -36,7 +34,15 @@ from migcomp.stream.layout import (
     image_digest,
 )
 from migcomp.stream.reader import Record, StreamReader
-from migcomp.targets import Comparison, Nowhere, Pipe, SparseFile, Target, erase
+from migcomp.targets import (
+    Comparison,
+    Nowhere,
+    Pipe,
+    SparseFile,
+    Target,
+    erase,
+    is_regular,
+)
 from migcomp.workqueue import (
     DEFAULT_REQUESTS,
     MAX_THREADS,
@@ -67,9 +73,10 @@ def restore(
     CodecUnavailable, WorkerError (not with ``salvage``), and the target's OSError.
     """
     header = reader.header
+    clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         where: Target
-        if _is_regular(target):
+        if is_regular(target):
             where = SparseFile(target)
         else:
             length = sum(block.length for block in header.blocks)
@@ -77,18 +84,9 @@ def restore(
             where = Pipe(target, header.page_size, known, _spool(reader, stack))
         run = _Run(reader, where, salvage, progress)
         result = run.result(
-            "restore", threads, requests_per_thread, handler, target_name
+            "restore", threads, requests_per_thread, handler, target_name, clocks
         )
         return result, run.losses.missing
-
-
-def _is_regular(file: BinaryIO) -> bool:
-    """It can be written at any offset, and read back."""
-    try:
-        mode = os.fstat(file.fileno()).st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) and file.readable()
 
 
 def verify(
@@ -105,6 +103,7 @@ def verify(
     Raises StreamError, Mismatch, CodecUnavailable and WorkerError.
     """
     header = reader.header
+    clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         target: Target
         if image is None:
@@ -115,13 +114,13 @@ def verify(
                 f"open {image.path} with the same page size"
             )
         else:
-            again = readable_again(image)
+            again = readable_again(image, copied_to(progress))
             image = again if again is image else stack.enter_context(again)
             keep = None if image.format == RawImage.format else _spool(reader, stack)
             target = Comparison(image, reader.path, keep)
         name = "" if image is None else image.path
         run = _Run(reader, target, False, progress)
-        return run.result("verify", threads, requests_per_thread, handler, name)
+        return run.result("verify", threads, requests_per_thread, handler, name, clocks)
 
 
 def _spool(reader: StreamReader, stack: ExitStack) -> BinaryIO | None:
@@ -153,6 +152,7 @@ class _Run:
         self._regions = RegionMap(self._header.packet_pages)
         self._times = TimeHistogram()
         self._next_page = 0
+        self._busy = 0  # requests of which none was free at first
         self.losses = Losses(self._header, reader.packets)
 
     def result(
@@ -162,9 +162,10 @@ class _Run:
         requests_per_thread: int,
         handler: str,
         image: str,
+        clocks: tuple[float, float],
     ) -> RunResult:
+        """``clocks``: wall and CPU time when the work began."""
         reader, header = self._reader, self._header
-        wall, cpu = time.perf_counter(), time.thread_time()
         codec = codec_of(reader, handler)
         settings = Settings(
             codec=header.codec,
@@ -200,7 +201,7 @@ class _Run:
         except PageError as error:
             raise self._worker_error(codec, error) from error.__cause__
         blocks = self._finish()
-        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        wall, cpu = time.perf_counter() - clocks[0], time.thread_time() - clocks[1]
         length = sum(block.length for block in blocks)
         pages = sum(pages_in(block.length, header.page_size) for block in blocks)
         return RunResult(
@@ -219,7 +220,7 @@ class _Run:
             wall_seconds=wall,
             submitter_cpu_seconds=cpu,
             workers=workers_of(stats),
-            queue=queue_of(stats),
+            queue=queue_of(stats, self._busy),
             request_times=self._times.summary(),
             machine=machine(),
             regions=self._regions.regions(),
@@ -263,8 +264,11 @@ class _Run:
         head, channels = record.head, self._header.channels
         # A channel's packets must be decompressed in order, by one thread.
         thread = head.channel % self._threads if channels else None
-        while (request := queue.get_request(thread=thread)) is None:
+        if (request := queue.get_request(thread=thread)) is None:
+            self._busy += 1
+        while request is None:
             self._collect(queue, queue.collect_request())
+            request = queue.get_request(thread=thread)
         request.load_record(
             record.body,
             head.first_page,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from migcomp.errors import Mismatch
@@ -31,6 +32,15 @@ class Target(Protocol):
     def pages(self, request: PageRequest) -> None: ...
     def zeros(self, first_page: int, pages: int) -> None: ...
     def finish(self, length: int) -> None: ...
+
+
+def is_regular(file: BinaryIO) -> bool:
+    """It can be written at any offset, and read back."""
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and file.readable()
 
 
 def erase(target: Target, offset: int, size: int) -> None:

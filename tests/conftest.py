@@ -28,8 +28,9 @@ import pytest
 import zstandard
 
 from migcomp._core import xxh64
+from migcomp.choice import Choice
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import restore
 from migcomp.results import PageCounts, RunResult
 from migcomp.stream.reader import open_stream

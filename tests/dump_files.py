@@ -109,8 +109,18 @@ def snappy_literals(data: bytes) -> bytes:
     return bytes(out)
 
 
+def masked_crc32c(data: bytes) -> int:
+    crc = (1 << 32) - 1
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= (1 << 32) - 1
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) % (1 << 32)
+
+
 def snappy_frames(data: bytes, chunk: int = 65536, *, skipped: bool = False) -> bytes:
-    """The framed format; checksums are left out, as no reader here looks."""
+    """The framed format."""
     out = bytearray(b"\xff\x06\0\0sNaPpY")
     for at in range(0, len(data), chunk):
         piece = data[at : at + chunk]
@@ -118,7 +128,8 @@ def snappy_frames(data: bytes, chunk: int = 65536, *, skipped: bool = False) -> 
         kind, body = (0, packed) if len(packed) < len(piece) else (1, piece)
         if skipped:
             out += b"\xfe\x03\0\0pad"
-        out += bytes([kind]) + (len(body) + 4).to_bytes(3, "little") + bytes(4) + body
+        out += bytes([kind]) + (len(body) + 4).to_bytes(3, "little")
+        out += masked_crc32c(piece).to_bytes(4, "little") + body
     return bytes(out)
 
 

@@ -177,14 +177,20 @@ class Guest:
 
 
 class Server:
-    """Serves ``guest`` on a unix socket, one client after another."""
+    """Serves ``guest`` on a unix socket, or by TCP on a port of its own where
+    ``path`` is None, one client after another.  ``address`` is what to name."""
 
-    def __init__(self, guest: Guest, path: Path, *, greet: bool = True) -> None:
+    def __init__(self, guest: Guest, path: Path | None, *, greet: bool = True) -> None:
         self.guest = guest
         self._greet = greet
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.address = "{}:{}".format(*self._listener.getsockname())
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.address = str(path)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 

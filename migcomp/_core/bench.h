@@ -38,6 +38,9 @@ typedef struct BenchJob {
     int level;
     uint64_t *digests;  /* [requests] what each request must give */
     uint64_t bytes_out; /* of all requests */
+    /* What the slowest request takes, alone on a CPU: BENCH_FIXED, as stated;
+     * BENCH_CODEC, as found by bench_job_begin. */
+    uint64_t slowest_ns;
 } BenchJob;
 
 /* Asked now and then; true ends what is under way. */
@@ -113,6 +116,7 @@ typedef struct BenchDesign {
      * -ENOENT when nothing is submitted, or another error. */
     int (*collect)(void *queue, int64_t timeout_ns, BenchResult *result);
     void (*counters)(void *queue, BenchCounters *counters);
+    bool polls; /* else there are no spins to count */
     /* Handles what is being handled, and drops the rest. */
     void (*destroy)(void *queue);
 } BenchDesign;
@@ -136,12 +140,16 @@ typedef struct BenchRound {
 } BenchRound;
 
 /*
- * Makes a queue, warms it up with a tenth of the requests, and times them
- * all.  A result that does not come within BENCH_PATIENCE_NS is lost.  -EINTR
- * when stopped; other negative errno values when the queue failed.
+ * How long to wait for a result before it is lost: ten times what the slowest
+ * request takes when all threads share one CPU, and 10 s for all else.
  */
-#define BENCH_PATIENCE_NS INT64_C(10000000000)
+int64_t bench_patience_ns(const BenchJob *job, unsigned threads);
 
+/*
+ * Makes a queue, warms it up with a tenth of the requests, and times them
+ * all.  -EINTR when stopped; other negative errno values when the queue
+ * failed.
+ */
 int bench_round(const BenchDesign *design, const BenchJob *job,
                 unsigned threads, unsigned requests, int64_t idle_ns,
                 const BenchStop *stop, BenchRound *round);

@@ -160,11 +160,19 @@ int bench_job_begin(BenchJob *job, const BenchStop *stop, CodecError *error)
     if (!decompressor || !back || !job->digests) {
         failed = -ENOMEM;
     }
+    job->slowest_ns = 0;
     for (uint64_t index = 0; !failed && index < job->requests; index++) {
+        int64_t begun = event_clock();
+
         failed = stop->asked(stop->opaque)
                      ? -EINTR
                      : find_digest(job, &worker, decompressor, back, index,
                                    error);
+        uint64_t took = (uint64_t)(event_clock() - begun);
+
+        if (took > job->slowest_ns) {
+            job->slowest_ns = took;
+        }
     }
     bench_worker_uninit(&worker);
     free(back);

@@ -22,11 +22,13 @@ static int64_t clock_ns(clockid_t clock)
 
 /* --- Stopping ------------------------------------------------------------------ */
 
-/* How often to ask: about each millisecond, at the pace of the requests. */
+/* How often to ask: about each millisecond, at the pace of the requests; and
+ * how long to wait for one of them. */
 typedef struct Pace {
     const BenchStop *stop;
     uint64_t every, left;
     int64_t asked_at;
+    int64_t patience_ns;
 } Pace;
 
 #define PACE_NS 1000000
@@ -46,6 +48,19 @@ static bool pace_stops(Pace *pace)
     pace->left = pace->every;
     pace->asked_at = now;
     return pace->stop->asked(pace->stop->opaque);
+}
+
+int64_t bench_patience_ns(const BenchJob *job, unsigned threads)
+{
+    const uint64_t least = UINT64_C(10000000000);
+    uint64_t patience;
+
+    if (__builtin_mul_overflow(job->slowest_ns, UINT64_C(10) * threads,
+                               &patience) ||
+        patience > INT64_MAX - least) {
+        return INT64_MAX;
+    }
+    return (int64_t)(patience + least);
 }
 
 /* --- The loop ------------------------------------------------------------------ */
@@ -68,7 +83,7 @@ static int collect(const BenchDesign *design, void *queue, int64_t timeout_ns,
 static int collect_one(const BenchDesign *design, void *queue,
                        BenchTally *tally, Pace *pace)
 {
-    for (int64_t waited = 0; waited < BENCH_PATIENCE_NS; waited += SLICE_NS) {
+    for (int64_t waited = 0; waited < pace->patience_ns; waited += SLICE_NS) {
         int failed = collect(design, queue, SLICE_NS, tally);
 
         if (failed != -ETIMEDOUT) {
@@ -83,9 +98,8 @@ static int collect_one(const BenchDesign *design, void *queue,
 }
 
 static int pass(const BenchDesign *design, void *queue, BenchTally *tally,
-                const BenchStop *stop, uint64_t *busy)
+                Pace pace, uint64_t *busy)
 {
-    Pace pace = {stop, 1, 1, event_clock()};
     uint64_t index = 0;
     int failed = 0;
 
@@ -109,7 +123,7 @@ static int pass(const BenchDesign *design, void *queue, BenchTally *tally,
 
 static int checked_pass(const BenchDesign *design, void *queue,
                         const BenchJob *job, uint64_t requests,
-                        const BenchStop *stop, BenchRound *round)
+                        const Pace *pace, BenchRound *round)
 {
     BenchTally tally;
     BenchCounters before, after;
@@ -123,7 +137,7 @@ static int checked_pass(const BenchDesign *design, void *queue,
     round->cpu_ns = -clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     round->submitter_cpu_ns = -clock_ns(CLOCK_THREAD_CPUTIME_ID);
     round->wall_ns = -event_clock();
-    failed = pass(design, queue, &tally, stop, &round->busy);
+    failed = pass(design, queue, &tally, *pace, &round->busy);
     round->wall_ns += event_clock();
     round->submitter_cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID);
     round->cpu_ns += clock_ns(CLOCK_PROCESS_CPUTIME_ID);
@@ -158,16 +172,18 @@ int bench_round(const BenchDesign *design, const BenchJob *job,
                 const BenchStop *stop, BenchRound *round)
 {
     void *queue = design->create(job, threads, requests);
+    const Pace pace = {stop, 1, 1, event_clock(),
+                       bench_patience_ns(job, threads)};
 
     *round = (BenchRound){0};
     if (!queue) {
         return -errno;
     }
     int failed =
-        checked_pass(design, queue, job, job->requests / 10, stop, round);
+        checked_pass(design, queue, job, job->requests / 10, &pace, round);
 
     if (!failed) {
-        failed = checked_pass(design, queue, job, job->requests, stop, round);
+        failed = checked_pass(design, queue, job, job->requests, &pace, round);
     }
     if (!failed) {
         idle(idle_ns, round);

@@ -120,5 +120,6 @@ const BenchDesign bench_workqueue = {
     .submit = ours_submit,
     .collect = ours_collect,
     .counters = ours_counters,
+    .polls = true,
     .destroy = ours_destroy,
 };

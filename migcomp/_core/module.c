@@ -15,6 +15,7 @@
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
+#include "page_entropy.h"
 #include "page_fetch.h"
 #include "page_write.h"
 #include "qemu_ram.h"
@@ -41,6 +42,7 @@
 #include "python/request.h"
 #include "python/page_output.h"
 #include "python/page_load.h"
+#include "python/page_entropy.h"
 #include "python/page_request.h"
 #include "python/dedup.h"
 #include "python/queue.h"
@@ -124,6 +126,7 @@ static int core_exec(PyObject *module)
                    PyModule_AddIntMacro(module, STORED_RAW) ||
                    PyModule_AddIntMacro(module, STORED_BLOCK) ||
                    PyModule_AddIntMacro(module, STORED_PART) ||
+                   PyModule_AddIntMacro(module, STORED_RAW_PART) ||
                    PyModule_AddIntMacro(module, PAGE_BLOCK_MAX) ||
                    PyModule_AddIntMacro(module, PAGE_UNCHANGED) ||
                    PyModule_AddIntMacro(module, XBZRLE_ZERO) ||

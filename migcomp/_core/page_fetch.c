@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include "page_fetch.h"
 
+#include "crc32c.h"
 #include "guard.h"
 #include "pages.h"
 #include "xbzrle.h"
+#include "xxh64.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -107,17 +109,50 @@ static int inflate(const PageFetcher *fetcher, unsigned codec, uint64_t place,
                      fetcher->stored, size, error);
 }
 
+/* Brings the content of a block into the cache. */
+static int read_block(const PageFetcher *fetcher, unsigned kind,
+                      uint32_t number, const PageBlock *block,
+                      CodecError *error)
+{
+    const PageMap *map = fetcher->map;
+    uint8_t *to = fetcher->cache->content;
+    uint32_t expected, found;
+
+    if (kind == STORED_RAW_PART) {
+        if (block->size != block->content) {
+            return codec_fail(error, "its block has %u bytes, not %u",
+                              block->size, block->content);
+        }
+        if (copy_stored(map, block->place, block->size, to, error)) {
+            return -1;
+        }
+    } else if (inflate(fetcher, kind - STORED_PART, block->place, block->size,
+                       to, block->content, error)) {
+        return -1;
+    }
+    if (!map->checksums) {
+        return 0;
+    }
+    memcpy(&expected, map->checksums + (size_t)number * sizeof(expected),
+           sizeof(expected));
+    found = map->crc32c ? crc32c(to, block->content)
+                        : (uint32_t)xxh64(to, block->content, 0);
+    return found == expected
+               ? 0
+               : codec_fail(error, "the checksum of its block is wrong");
+}
+
 static int fetch_part(const PageFetcher *fetcher, const PageEntry *entry,
                       uint8_t *to, CodecError *error)
 {
     const PageMap *map = fetcher->map;
     BlockCache *cache = fetcher->cache;
-    unsigned codec = (entry->size_and_kind & 0xFF) - STORED_PART;
+    unsigned kind = entry->size_and_kind & 0xFF;
     uint32_t number = (uint32_t)(entry->place >> 32);
     uint32_t start = (uint32_t)entry->place;
     PageBlock block;
 
-    if (codec >= map->codecs_nr) {
+    if (kind != STORED_RAW_PART && kind - STORED_PART >= map->codecs_nr) {
         return codec_fail(error, "it is stored in an unknown way");
     }
     if (number >= map->blocks_nr) {
@@ -129,8 +164,7 @@ static int fetch_part(const PageFetcher *fetcher, const PageEntry *entry,
         return codec_fail(error, "its block has %u bytes", block.content);
     }
     if (!cache->valid || cache->number != number) {
-        cache->valid = !inflate(fetcher, codec, block.place, block.size,
-                                cache->content, block.content, error);
+        cache->valid = !read_block(fetcher, kind, number, &block, error);
         cache->number = number;
     }
     if (!cache->valid) {

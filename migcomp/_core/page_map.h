@@ -29,6 +29,7 @@ enum {
     STORED_BLOCK = 2, /* a block of codec 0; one more for each other codec */
     STORED_PART = 128, /* part of one, as STORED_BLOCK; place is its number
                         * << 32 | where in its content the page begins */
+    STORED_RAW_PART = 255, /* part of a block that is stored as it is */
 };
 
 #define PAGE_CODECS_MAX 8u
@@ -79,6 +80,9 @@ typedef struct PageMap {
     uint32_t deltas_nr;
     const uint8_t *blocks; /* [blocks_nr] PageBlock */
     uint32_t blocks_nr;
+    const uint8_t *checksums; /* [blocks_nr] uint32_t, of each one's content:
+                               * the low bits of its XXH64; NULL: none */
+    bool crc32c;              /* its CRC-32C instead */
     const CodecLibrary *codecs[PAGE_CODECS_MAX];
     unsigned codecs_nr;
 } PageMap;

@@ -102,10 +102,14 @@ static void set_free(ThreadedWorkqueue *queue, RequestHeader *header)
 
 /* --- Waiting --------------------------------------------------------------- */
 
+/* 0, which has passed, when there is to be no wait. */
 static int64_t deadline_after(int64_t timeout_ns)
 {
     int64_t deadline;
 
+    if (timeout_ns <= 0) {
+        return 0;
+    }
     if (__builtin_add_overflow(event_clock(), timeout_ns, &deadline)) {
         return DEADLINE_NEVER;
     }
@@ -119,9 +123,10 @@ static bool is_settled(ThreadedWorkqueue *queue, const RequestHeader *header)
 }
 
 static bool spin_until_settled(ThreadedWorkqueue *queue,
-                               const RequestHeader *header)
+                               const RequestHeader *header, int64_t deadline)
 {
-    int64_t end = event_clock() + queue->spin.limit_ns;
+    int64_t limit = event_clock() + queue->spin.limit_ns;
+    int64_t end = limit < deadline ? limit : deadline;
     uint64_t turns = 0;
     bool settled;
 
@@ -136,10 +141,31 @@ static bool spin_until_settled(ThreadedWorkqueue *queue,
     queue->stats.spins += turns;
     if (settled) {
         spin_paid(&queue->spin);
-    } else {
+    } else if (end == limit) {
         spin_wasted(&queue->spin);
     }
     return settled;
+}
+
+static void wait_until_settled(ThreadedWorkqueue *queue,
+                               const RequestHeader *header, int64_t deadline)
+{
+    Event *request_free = &header_worker(queue, header)->request_free;
+    bool goes_on = !spin_until_settled(queue, header, deadline);
+
+    while (goes_on) {
+        event_reset(request_free);
+        if (is_settled(queue, header)) {
+            return;
+        }
+        int64_t asleep = event_clock();
+
+        goes_on = event_wait(request_free, deadline);
+        queue->stats.waits++;
+        if (goes_on) {
+            spin_learn(&queue->spin, event_clock() - asleep);
+        }
+    }
 }
 
 /*
@@ -148,24 +174,10 @@ static bool spin_until_settled(ThreadedWorkqueue *queue,
  * sets the event.
  */
 static int wait_for_handled(ThreadedWorkqueue *queue,
-                            const RequestHeader *header, int64_t timeout_ns)
+                            const RequestHeader *header, int64_t deadline)
 {
-    if (!is_settled(queue, header) && timeout_ns > 0 &&
-        !spin_until_settled(queue, header)) {
-        Event *request_free = &header_worker(queue, header)->request_free;
-        int64_t deadline = deadline_after(timeout_ns);
-
-        for (bool in_time = true; in_time;) {
-            event_reset(request_free);
-            if (is_settled(queue, header)) {
-                break;
-            }
-            int64_t asleep = event_clock();
-
-            in_time = event_wait(request_free, deadline);
-            queue->stats.waits++;
-            spin_learn(&queue->spin, event_clock() - asleep);
-        }
+    if (deadline && !is_settled(queue, header)) {
+        wait_until_settled(queue, header, deadline);
     }
     /* In this order: a request that is handled may be the one that failed,
      * and then the error was there before. */
@@ -211,8 +223,6 @@ int threaded_workqueue_get_request_timed(ThreadedWorkqueue *queue,
                                          uint32_t thread, int64_t timeout_ns,
                                          void **request)
 {
-    int64_t deadline = 0;
-
     *request = NULL;
     if (thread != ANY_THREAD && thread >= queue->threads_nr) {
         return -EINVAL;
@@ -226,17 +236,11 @@ int threaded_workqueue_get_request_timed(ThreadedWorkqueue *queue,
         return 0;
     }
     queue->stats.busy++;
-    if (timeout_ns > 0) {
-        deadline = deadline_after(timeout_ns);
-    }
-    while (!*request) {
+    for (int64_t deadline = deadline_after(timeout_ns); !*request;) {
         if (!queue->ops->thread_request_done || !queue->oldest) {
             return -EDEADLK;
         }
-        int64_t left = deadline == DEADLINE_NEVER ? WAIT_FOREVER
-                       : timeout_ns > 0           ? deadline - event_clock()
-                                                  : 0;
-        int failed = wait_for_handled(queue, queue->oldest, left);
+        int failed = wait_for_handled(queue, queue->oldest, deadline);
 
         if (failed) {
             return failed;
@@ -286,13 +290,16 @@ int threaded_workqueue_collect_request(ThreadedWorkqueue *queue,
                                        int64_t timeout_ns, void **request)
 {
     RequestHeader *header = queue->oldest;
-    int failed;
 
     *request = NULL;
     if (!header) {
         return word_observe(&queue->error) ? -ECANCELED : -ENOENT;
     }
-    failed = wait_for_handled(queue, header, timeout_ns);
+    /* The clock is not asked for nothing: it costs as much as all the rest. */
+    bool settled = is_settled(queue, header);
+    int failed = wait_for_handled(queue, header,
+                                  settled ? 0 : deadline_after(timeout_ns));
+
     if (failed) {
         return failed;
     }
@@ -337,15 +344,12 @@ int threaded_workqueue_release_request(ThreadedWorkqueue *queue, void *request)
 int threaded_workqueue_wait_for_requests(ThreadedWorkqueue *queue,
                                          int64_t timeout_ns)
 {
-    int64_t deadline = timeout_ns > 0 ? deadline_after(timeout_ns) : 0;
+    int64_t deadline = deadline_after(timeout_ns);
     RequestHeader *header = queue->oldest;
 
     while (header) {
         RequestHeader *newer = header->newer;
-        int64_t left = deadline == DEADLINE_NEVER ? WAIT_FOREVER
-                       : timeout_ns > 0           ? deadline - event_clock()
-                                                  : 0;
-        int failed = wait_for_handled(queue, header, left);
+        int failed = wait_for_handled(queue, header, deadline);
 
         if (failed) {
             return failed;

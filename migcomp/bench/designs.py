@@ -24,9 +24,12 @@ IDLE_NS = 50_000_000
 #: The bare loop: no queue, the submitter does the work itself.
 LOOP = "loop"
 
-_PATIENCE_SECONDS = 10.0
-
 Result = tuple[int, int]  # index of a request, its digest
+
+
+def _patience(job: BenchJob, threads: int) -> float:
+    """Seconds to wait for a result before it is lost."""
+    return min(job.patience_ns(threads) / 1e9, threading.TIMEOUT_MAX)
 
 
 class Design(Protocol):
@@ -66,6 +69,7 @@ class ExecutorDesign:
             return index, own.worker.serve(index)
 
         pending: deque[Future[Result]] = deque()
+        patience = _patience(job, threads)
         executor = ThreadPoolExecutor(threads, initializer=start)
         try:
             return timed_round(
@@ -73,7 +77,7 @@ class ExecutorDesign:
                 threads * requests,
                 lambda index: pending.append(executor.submit(serve, index)),
                 lambda: pending[0].done(),
-                lambda: pending.popleft().result(_PATIENCE_SECONDS),
+                lambda: pending.popleft().result(patience),
             )
         finally:
             executor.shutdown(cancel_futures=True)
@@ -97,6 +101,7 @@ class SimpleQueueDesign:
             for _ in range(threads)
         ]
         started: list[threading.Thread] = []
+        patience = _patience(job, threads)
         try:
             for thread in workers:
                 thread.start()
@@ -106,7 +111,7 @@ class SimpleQueueDesign:
                 threads * requests,
                 work.put,
                 lambda: not results.empty(),
-                lambda: results.get(timeout=_PATIENCE_SECONDS),
+                lambda: results.get(timeout=patience),
             )
         finally:
             with contextlib.suppress(queue.Empty):
@@ -130,8 +135,9 @@ def timed_round(
     ``ready`` tells whether ``collect`` would give a result without waiting;
     ``collect`` raises TimeoutError or ``queue.Empty`` when none comes.
     """
-    _pass(room, job.requests // 10, submit, ready, collect, BenchTally(job))
-    tally = BenchTally(job)
+    warm_up = BenchTally(job, job.requests // 10)
+    _pass(room, job.requests // 10, submit, ready, collect, warm_up)
+    tally = BenchTally(job, job.requests)
     cpu, own = time.process_time_ns(), time.thread_time_ns()
     start = time.perf_counter_ns()
     busy = _pass(room, job.requests, submit, ready, collect, tally)
@@ -149,9 +155,9 @@ def timed_round(
         idle_ns=idle,
         idle_cpu_ns=idle_cpu,
         busy=busy,
-        lost=tally.lost,
-        repeated=tally.repeated,
-        wrong=tally.wrong,
+        lost=warm_up.lost + tally.lost,
+        repeated=warm_up.repeated + tally.repeated,
+        wrong=warm_up.wrong + tally.wrong,
     )
 
 

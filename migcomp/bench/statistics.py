@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+#: The MAD of a normal distribution, in standard deviations.
+_Z_OF_MAD = 0.6745
+_Z_MOST = 3.5
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -39,3 +43,17 @@ def summarize(values: Sequence[float]) -> Summary:
         max(values),
         len(values),
     )
+
+
+def outliers(values: Sequence[float]) -> list[int]:
+    """Numbers of the values whose modified Z-score, 0.6745 times their distance
+    from the median over the MAD, is more than 3.5 (Iglewicz and Hoaglin, How to
+    Detect and Handle Outliers, 1993).  None where the MAD is 0."""
+    summary = summarize(values)
+    if not summary.mad:
+        return []
+    return [
+        i
+        for i, value in enumerate(values)
+        if _Z_OF_MAD * abs(value - summary.median) / summary.mad > _Z_MOST
+    ]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -229,6 +228,8 @@ def _capture_guest(
             capture_guest(address, paths, wish, force=force, watch=watch)
         )
     if notes is not None:
+        import json
+
         with OutputFile(notes, force=force) as sink:
             sink.write(f"{json.dumps(_guest_to_json(result), indent=2)}\n".encode())
     if as_json:

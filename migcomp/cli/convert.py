@@ -21,9 +21,10 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import MigcompError
+from migcomp.report.printable import printable
 from migcomp.results import Block
 from migcomp.units import format_size
 
@@ -104,14 +105,17 @@ def command(
     check_input(image)
     check_output(output)
     check_distinct(image, output)
-    with open_image(
-        image,
-        page_size=page_size,
-        layout=layout,
-        pad=pad,
-        format=image_format,
-        diffs=diffs,
-    ) as source:
+    with opening(image, quiet=quiet, color=color) as told:
+        source = open_image(
+            image,
+            page_size=page_size,
+            layout=layout,
+            pad=pad,
+            format=image_format,
+            diffs=diffs,
+            watch=told,
+        )
+    with source:
         with (
             writing(output),
             OutputFile(output, force=force) as sink,
@@ -145,4 +149,5 @@ def _report(
         )
     elif not quiet:
         size = "" if written is None else f", {format_size(written)}"
-        click.echo(f"{path} ({source_format}) written to {output} ({to}{size})", file)
+        done = f"{path} ({source_format}) written to {output} ({to}{size})"
+        click.echo(printable(done), file)

@@ -14,7 +14,10 @@ code  meaning
 7     an output exists, or cannot be written
 8     the stream is sound, but of another image
 9     a benchmark found that a work queue does not do what it should
-10    after a simulated migration, the two sides were not equal
+10    a file of results cannot be read, or is of another sweep
+11    a setting became worse than a baseline allows
+12    workers in other processes or on other machines cannot be had, or died
+13    after a simulated migration, the two sides were not equal
 129   SIGHUP
 130   Ctrl-C
 141   who reads our output has gone

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from migcomp.choice import Choice
 from migcomp.errors import ImageError
 from migcomp.images.decode import read_page, readable_again
 from migcomp.images.image import Image, pages_in
-from migcomp.pipeline import Choice, Progress, compress
+from migcomp.pipeline import Progress, compress
 from migcomp.report.image import ImageContents, ImagePage
 from migcomp.results import Block
 

@@ -18,7 +18,7 @@ from migcomp.cli.options import (
     handler_option,
     json_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import StreamError
 
@@ -119,7 +119,9 @@ def _show_image(
     )
 
     try:
-        image = image_in(file, pad=True, format=image_format, diffs=diffs)
+        with opening(file.path, quiet=False, color=color) as told:
+            file.watch = told or file.watch
+            image = image_in(file, pad=True, format=image_format, diffs=diffs)
     except BaseException:
         file.close()
         raise

@@ -15,6 +15,8 @@ _COMMANDS = (
     "restore",
     "verify",
     "inspect",
+    "explain",
+    "report",
     "convert",
     "capture",
     "simulate",
@@ -62,8 +64,8 @@ def _print_version(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 a bug, 2 wrong use, 3 image, 4 stream, 5 codec not "
     "available, 6 a codec failed, 7 output, 8 images differ, 9 a work queue at fault, "
-    "10 a simulation at fault, 130 interrupted, 141 reader gone, 129 or 143 "
-    "terminated.",
+    "10 results, 11 a regression, 12 workers gone, 13 a simulation at fault, 130 "
+    "interrupted, 141 reader gone, 129 or 143 terminated.",
 )
 @click.option(
     "--version",

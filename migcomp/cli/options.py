@@ -116,6 +116,8 @@ class CountList(_Type):
         numbers: dict[int, None] = {}
         for part in value.split(","):
             first, dash, last = part.partition("-")
+            if dash and not (first and last):
+                self.fail(f"{quoted(part)} is no range, such as 1-4", param, ctx)
             start = self._count.convert(first, param, ctx)
             end = self._count.convert(last, param, ctx) if dash else start
             if end < start:

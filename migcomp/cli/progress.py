@@ -7,8 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migcomp.units import format_count, format_rate, format_size
+
+if TYPE_CHECKING:
+    from migcomp.images.file import Copied
 
 _PATIENCE_SECONDS = 1.0
 _INTERVAL_SECONDS = 0.1
@@ -34,23 +39,19 @@ def progress(
         meter.stop()
 
 
-class _Meter:
-    """Draws from the pipeline's own calls: no thread of its own."""
+class _Bar:
+    """Shows itself once the work has taken a while; has no thread of its own."""
 
-    def __init__(
-        self, verb: str, pages: int | None, page_size: int, color: str
-    ) -> None:
+    def __init__(self, verb: str, total: int | None, color: str) -> None:
         from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
         from migcomp.report.console import open_console
 
-        self._page_size = page_size
-        self._pages = pages
         self._start = time.monotonic()
         self._next = self._start + _PATIENCE_SECONDS
         self._shown = False
         columns: list[ProgressColumn] = [TextColumn(verb)]
-        if pages is not None:
+        if total is not None:
             columns += [BarColumn(None), TextColumn("{task.percentage:>3.0f} %")]
         columns += [TextColumn("{task.fields[state]}")]
         console = open_console(sys.stderr, color, least_width=0)
@@ -61,28 +62,72 @@ class _Meter:
             console=console,
             auto_refresh=False,
             transient=True,
-            expand=pages is not None,
+            expand=total is not None,
         )
-        self._task = self._progress.add_task(verb, total=pages, state="")
+        self._task = self._progress.add_task(verb, total=total, state="")
+
+    def seconds(self) -> float:
+        """Since the start; 0 while it is too early to show anything."""
+        now = time.monotonic()
+        if now < self._next:
+            return 0.0
+        self._next = now + _INTERVAL_SECONDS
+        return now - self._start
+
+    def show(self, completed: int, state: str) -> None:
+        if not self._shown:
+            self._shown = True
+            self._progress.start()
+        self._progress.update(
+            self._task, completed=completed, state=state, refresh=True
+        )
+
+    def stop(self) -> None:
+        if self._shown:
+            self._progress.stop()
+
+
+@contextmanager
+def opening(path: str, *, quiet: bool, color: str) -> Iterator[Copied | None]:
+    """Gives what open_image tells the bytes of the file ``path``."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        total = Path(path).stat().st_size or None
+    except OSError:  # standard input, or the opening will say what is wrong
+        total = None
+    bar = _Bar("opening", total, color)
+
+    def update(done: int) -> None:
+        if bar.seconds():
+            bar.show(done, format_size(done))
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+class _Meter:
+    """Draws from the pipeline's own calls."""
+
+    def __init__(
+        self, verb: str, pages: int | None, page_size: int, color: str
+    ) -> None:
+        self._page_size = page_size
+        self._pages = pages
+        self._bar = _Bar(verb, pages, color)
 
     def update(self, pages: int, stream_bytes: int) -> None:
         """``pages`` are done; they are ``stream_bytes`` in the stream.
 
         While that is 0 they are only copied to a temporary file.
         """
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _INTERVAL_SECONDS
-        if not self._shown:
-            self._shown = True
-            self._progress.start()
-        self._progress.update(
-            self._task,
-            completed=pages if stream_bytes else 0,
-            state=self._state(pages, stream_bytes, now - self._start),
-            refresh=True,
-        )
+        if seconds := self._bar.seconds():
+            self._bar.show(
+                pages if stream_bytes else 0, self._state(pages, stream_bytes, seconds)
+            )
 
     def _state(self, pages: int, stream_bytes: int, seconds: float) -> str:
         rate = pages * self._page_size / seconds
@@ -96,13 +141,15 @@ class _Meter:
         return f"{text}, {left // 60}:{left % 60:02} left"
 
     def stop(self) -> None:
-        if self._shown:
-            self._progress.stop()
+        self._bar.stop()
 
 
 @contextmanager
 def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
-    """For work in steps: gives what is told (done, all); None where nobody looks."""
+    """For work in steps: gives what is told (done, all); None where nobody looks.
+
+    Until it is told for the first time, the work is being prepared.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -111,18 +158,23 @@ def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
     from migcomp.report.console import open_console
 
     bar = Progress(
-        TextColumn(verb),
+        TextColumn("{task.description}"),
         BarColumn(None),
-        TextColumn("{task.completed} of {task.total}"),
+        TextColumn("{task.fields[state]}"),
         console=open_console(sys.stderr, color, least_width=0),
         auto_refresh=False,
         transient=True,
         expand=True,
     )
-    task = bar.add_task(verb, total=None)
+    task = bar.add_task("preparing", total=None, state="")
     with bar:
         yield lambda done, total: bar.update(
-            task, completed=done, total=total, refresh=True
+            task,
+            description=verb,
+            completed=done,
+            total=total,
+            state=f"{done} of {total}",
+            refresh=True,
         )
 
 

@@ -24,7 +24,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
 from migcomp.errors import MigcompError
 from migcomp.results import Block
@@ -157,10 +157,11 @@ def command(
     Its content tells its format; what is none of the known ones is raw guest
     memory.  - is standard input.
     """
+    from migcomp.choice import Choice
     from migcomp.codecs import open_codec
     from migcomp.images.open import open_image
     from migcomp.outputs import OutputFile
-    from migcomp.pipeline import Choice, compress
+    from migcomp.pipeline import compress
 
     if handler and given("codec"):
         raise click.UsageError("--handler takes the place of --codec; give one of them")
@@ -189,15 +190,18 @@ def command(
         choice.settings(library, page_size)
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
-    with (
-        open_image(
+    with opening(image, quiet=quiet, color=color) as told:
+        source = open_image(
             image,
             page_size=page_size,
             layout=layout,
             pad=pad,
             format=image_format,
             diffs=diffs,
-        ) as source,
+            watch=told,
+        )
+    with (
+        source,
         progress(
             "compressing", source.pages, source.page_size, quiet=quiet, color=color
         ) as watch,

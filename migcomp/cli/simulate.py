@@ -211,9 +211,11 @@ def command(
             watch=watch,
         )
         if sink is not None and save_costs is not None:
+            import json
+
             with writing(save_costs):
                 sink.write(costs.to_text().encode())
-    if as_json or not quiet:
+    if as_json or form != "text" or not quiet:
         _show(result, "json" if as_json else form, color)
 
 

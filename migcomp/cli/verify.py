@@ -17,7 +17,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, print_json, tell
 from migcomp.errors import MigcompError, Mismatch, StreamError
 
@@ -65,14 +65,15 @@ def command(
         tell(codec_of(reader, handler).notice, quiet=quiet)
         source = None
         if image is not None:
-            source = stack.enter_context(
-                open_image(
+            with opening(image, quiet=quiet, color=color) as told:
+                source = open_image(
                     image,
                     page_size=reader.header.page_size,
                     pad=True,
                     format=image_format,
+                    watch=told,
                 )
-            )
+            stack.enter_context(source)
         watch = stack.enter_context(
             progress(
                 "verifying",

@@ -16,6 +16,7 @@ from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
 from migcomp.outputs import OutputFile
+from migcomp.pipeline import copied_to
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
     if image.page_map is not None:
         writer.write(image, sink, wish)
         return
-    with readable_again(image) as copy:
+    with readable_again(image, copied_to(wish.progress)) as copy:
         writer.write(copy, sink, wish)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from migcomp.choice import Choice
 from migcomp.codecs import CODECS as ALL_CODECS
 from migcomp.images.image import Image
 from migcomp.outputs import OutputFile
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 
 if TYPE_CHECKING:
     from migcomp.convert.convert import Wish

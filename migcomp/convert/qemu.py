@@ -11,6 +11,7 @@ docs/qemu-streams.md describes the format.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from migcomp.codecs import Codec, open_codec
@@ -82,8 +83,9 @@ def _rewrite(image: QemuImage, sink: OutputFile, wish: Wish, codec: Codec) -> No
 
 def _write_ram_alone(image: Image, sink: OutputFile, wish: Wish, codec: Codec) -> None:
     names = tuple(block.name.encode() for block in image.blocks)
+    times = Counter(names)
     for name in names:
-        if not 0 < len(name) < 256 or names.count(name) > 1:
+        if not 0 < len(name) < 256 or times[name] > 1:
             raise ImageError(
                 f"{image.path} has a RAM block {name.decode()!r}, which QEMU cannot "
                 "name; RAM blocks have names of their own, of 1 to 255 bytes"

@@ -9,6 +9,7 @@ stretches of 16 MiB that are all zero, so that they are gaps between ranges here
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _LENGTH = struct.Struct("<Q")
 _COMPRESSED, _RAW, _SKIPPABLE, _START = 0x00, 0x01, 0x80, 0xFF
 _IDENTIFIER = b"sNaPpY"
 _CHECKSUM_SIZE = 4
+_CHECKSUM_MASK = 0xA282EAD8
 CHUNK_MAX = 1 << 16
 #: Of 16 MiB each.
 _RANGES_MAX = 1 << 20
@@ -64,6 +66,7 @@ class _Chunk:
     offset: int
     size: int
     compressed: bool
+    checksum: int  # CRC-32C
 
 
 def recognises(head: bytes) -> bool:
@@ -82,6 +85,7 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
             )
         for chunk in _chunks(file, memory):
             table.add(chunk)
+        file.watch(memory.offset + memory.size)
     facts = {"ranges": len(ranges)}
     page_map = table.page_map()
     return MappedImage(file, FORMAT, blocks, page_map, page_size, facts)
@@ -111,8 +115,7 @@ class _Table:
         self._bases = list(accumulate(pages, initial=0))
         self._entries = EntryTable(file.path, self._bases[-1])
         self._blocks = bytearray()
-        self._count = 0  # of blocks
-        self._patches = bytearray()  # a raw chunk's last page, filled up
+        self._checksums = array("I")  # of each block
 
     def add(self, chunk: _Chunk) -> None:
         if chunk.address % self._size:
@@ -123,37 +126,24 @@ class _Table:
         run = bisect_right(self._starts, chunk.address) - 1
         offset = chunk.address - self._starts[run]
         page = self._bases[run] + offset // self._size
-        if chunk.compressed:
-            self._add_block(page, chunk)
-        else:
-            self._add_raw(page, chunk)
-
-    def _add_block(self, page: int, chunk: _Chunk) -> None:
-        starts = range(0, chunk.length, self._size)
-        places = [self._count << 32 | start for start in starts]
-        self._entries.put(page, places, [_core.STORED_PART] * len(places))
+        number = len(self._checksums) << 32
+        places = [number | start for start in range(0, chunk.length, self._size)]
+        kind = _core.STORED_PART if chunk.compressed else _core.STORED_RAW_PART
+        self._entries.put(page, places, [kind] * len(places))
         self._blocks += _BLOCK.pack(chunk.offset, chunk.size, chunk.length)
-        self._count += 1
-
-    def _add_raw(self, page: int, chunk: _Chunk) -> None:
-        whole, rest = divmod(chunk.length, self._size)
-        places = [chunk.offset + n * self._size for n in range(whole)]
-        if rest:
-            places.append(size_of(self._file) + len(self._patches))
-            at = chunk.offset + whole * self._size
-            data = take(self._file, at, rest, "a chunk")
-            self._patches += data.ljust(self._size, b"\0")
-        self._entries.put(page, places, [_core.STORED_RAW] * len(places))
+        self._checksums.append(chunk.checksum)
 
     def page_map(self) -> _core.PageMap:
         return _core.PageMap(
-            (self._file.map(), bytes(self._patches)),
+            self._file.map(),
             [],
             self._size,
             True,
             entries=self._entries.memory,
             blocks=bytes(self._blocks),
             codecs=(decoder("snappy"),),
+            checksums=self._checksums,
+            crc32c=True,
         )
 
 
@@ -204,8 +194,14 @@ def _chunks(file: ImageFile, memory: _Range) -> Iterator[_Chunk]:
                 raise ImageError(
                     f"{file.path} is damaged: a chunk of {stored} bytes holds {length}"
                 )
-            offset = at + _CHECKSUM_SIZE
-            yield _Chunk(address, length, offset, stored, kind == _COMPRESSED)
+            yield _Chunk(
+                address,
+                length,
+                at + _CHECKSUM_SIZE,
+                stored,
+                kind == _COMPRESSED,
+                _unmasked(int.from_bytes(data[4:8], "little")),
+            )
             address += length
             left -= length
         elif kind < _SKIPPABLE or (
@@ -222,6 +218,12 @@ def _chunks(file: ImageFile, memory: _Range) -> Iterator[_Chunk]:
             f"{file.path} is damaged: the range at {memory.address:#x} lacks {left} "
             "bytes"
         )
+
+
+def _unmasked(checksum: int) -> int:
+    """The CRC-32C that snappy's format rotates, and adds to."""
+    rotated = (checksum - _CHECKSUM_MASK) % (1 << 32)
+    return (rotated << 15 | rotated >> 17) % (1 << 32)
 
 
 def _snappy_length(data: bytes) -> int:

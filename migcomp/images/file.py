@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import stat
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ STANDARD_INPUT = "-"
 
 #: What formats are recognised by; no more than the smallest page.
 HEAD_SIZE = 4096
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 #: How lseek says that a file cannot tell where its holes are.
 _TELLS_NO_HOLES = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -31,13 +34,15 @@ class ImageFile:
     """Owns ``fd``, unless it is standard input.
 
     ``size`` is None for what can be read only once, a pipe.  ``head`` are its
-    first bytes, ``taken`` those of them that ``fd`` will not give again.
+    first bytes, ``taken`` those of them that ``fd`` will not give again.  Readers
+    that have to go through much of a file tell ``watch`` how many bytes they did.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, watch: Copied | None = None) -> None:
         """``fd`` stays the caller's if this raises ImageError."""
         self.path = path
         self.fd = fd
+        self.watch = watch or unwatched
         self.size = _size(fd)
         try:
             if self.size is None:
@@ -118,7 +123,7 @@ class ImageFile:
                 raise no_room_for_copy(self.path, error) from error
             fd = os.dup(copy.fileno())
             try:
-                spooled = ImageFile(self.path, fd)
+                spooled = ImageFile(self.path, fd, self.watch)
             except BaseException:
                 os.close(fd)
                 raise
@@ -131,15 +136,24 @@ class ImageFile:
         self.fd = -1
 
 
-def open_file(path: str) -> ImageFile:
-    """``-`` is standard input.  Raises ImageError."""
+def open_file(path: str, watch: Copied | None = None) -> ImageFile:
+    """``-`` is standard input, and of a URL it is a copy.  Raises ImageError."""
+    if is_url(path):
+        from migcomp.images.remote import open_url
+
+        return open_url(path, watch)
     fd = 0 if path == STANDARD_INPUT else _open(path)
     try:
-        return ImageFile(path, fd)
+        return ImageFile(path, fd, watch)
     except BaseException:
         if path != STANDARD_INPUT:
             os.close(fd)
         raise
+
+
+def is_url(path: str) -> bool:
+    """Such as https://host/guest.raw, or a chain of fsspec's: zip://name::s3://a/b."""
+    return _URL.match(path) is not None
 
 
 def became_shorter(path: str) -> ImageError:

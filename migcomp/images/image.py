@@ -7,8 +7,9 @@ those of the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -80,3 +81,8 @@ class Image(Protocol):
 def pages_in(length: int, page_size: int) -> int:
     """Pages that ``length`` bytes take, a last one that is cut off included."""
     return -(-length // page_size)
+
+
+def first_pages(blocks: Iterable[Block], page_size: int) -> list[int]:
+    """The number of each block's first page, and behind them that of all pages."""
+    return list(accumulate((pages_in(b.length, page_size) for b in blocks), initial=0))

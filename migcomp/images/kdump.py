@@ -50,6 +50,8 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
         if isinstance(dump.view, FlatView):
             most = PATCHES_MAX * dump.page_size
             places = list(_gathered(dump.view, offsets, stored, patches, most))
+        if places:
+            file.watch(places[-1])
         for page, at, count in frames.pages(bitmap, start):
             table.put(page, places[at : at + count], stored[at : at + count])
     page_map = _core.PageMap(

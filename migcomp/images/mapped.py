@@ -10,7 +10,7 @@ from typing import Self
 from migcomp import _core
 from migcomp.errors import ImageError, PageError
 from migcomp.images.file import ImageFile
-from migcomp.images.image import Run, pages_in
+from migcomp.images.image import Run, first_pages
 from migcomp.results import Block
 
 
@@ -39,6 +39,7 @@ class MappedImage:
         self.page_size = page_size
         self.page_map: _core.PageMap | None = page_map
         self.facts = facts
+        self._first_pages = first_pages(self.blocks, page_size)
 
     @property
     def fd(self) -> int:
@@ -46,13 +47,11 @@ class MappedImage:
 
     @property
     def pages(self) -> int:
-        return sum(pages_in(block.length, self.page_size) for block in self.blocks)
+        return self._first_pages[-1]
 
     def runs(self, block: int) -> Iterator[Run]:
         assert self.page_map is not None
-        lengths = [pages_in(b.length, self.page_size) for b in self.blocks]
-        page = sum(lengths[:block])
-        end = page + lengths[block]
+        page, end = self._first_pages[block : block + 2]
         while page < end:
             pages, hole = self.page_map.run(page, end)
             yield Run(page, pages, hole)

@@ -59,7 +59,9 @@ def _restore(file: ImageFile, copy: BinaryIO) -> RunResult:
     os.lseek(fd, 0, os.SEEK_SET)
     try:
         with open_stream_in(file.path, fd) as reader:
-            result, _ = restore(reader, copy)
+            result, _ = restore(
+                reader, copy, progress=lambda pages, size: file.watch(size)
+            )
     except StreamError as error:
         raise ImageError(str(error)) from error
     except OSError as error:

@@ -27,7 +27,7 @@ from migcomp.images import (
     windows,
 )
 from migcomp.images.diffs import open_merged
-from migcomp.images.file import STANDARD_INPUT, ImageFile, open_file
+from migcomp.images.file import STANDARD_INPUT, Copied, ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
 from migcomp.results import Block
@@ -42,10 +42,7 @@ class Reader(Protocol):
     FORMAT: str
 
     def recognises(self, head: bytes) -> bool:
-        """``head``: the first bytes, at most file.HEAD_SIZE.
-
-        False for a format without a magic number: the caller names it.
-        """
+        """``head``: the first bytes, at most file.HEAD_SIZE."""
 
     def open_file(self, file: ImageFile, page_size: int) -> Image:
         """``file`` is a file, and is the image's from then on, unless this raises.
@@ -96,6 +93,7 @@ def open_image(
     pad: bool = False,
     format: str | None = None,
     diffs: Sequence[str] = (),
+    watch: Copied | None = None,
 ) -> Image:
     """Opens the image ``path``, or standard input for ``-``.
 
@@ -104,10 +102,11 @@ def open_image(
     page that is cut off) describe what the format itself does not: a raw image.
     ``diffs`` are laid over a raw image, the oldest first.  What is no raw image
     and comes through a pipe is copied to an unnamed temporary file.  ``path`` may
-    be the folder of a snapshot.  Raises ImageError.
+    be the folder of a snapshot.  ``watch`` is told, now and then, how many bytes of
+    the file were gone through, where that may take long.  Raises ImageError.
     """
     check_page_size(page_size)
-    file = open_file(image_path(path))
+    file = open_file(image_path(path), watch)
     try:
         return image_in(
             file,
@@ -161,7 +160,7 @@ def image_in(
         )
     if file.size is not None:
         return reader.open_file(file, page_size)
-    copy = file.spool()
+    copy = file.spool(copied=file.watch)
     try:
         image = reader.open_file(copy, page_size)
     except BaseException:
@@ -178,7 +177,12 @@ def _reader(file: ImageFile, format: str | None) -> Reader | None:
             raise ImageError(
                 f"there is no format {format!r}; there are {', '.join(formats())}"
             )
-        return next((r for r in READERS if format == r.FORMAT), None)
+        named = next((r for r in READERS if format == r.FORMAT), None)
+        if named is not None and not named.recognises(file.head):
+            raise ImageError(
+                f"{file.path} does not begin as {format} does; leave out --format"
+            )
+        return named
     for reader in READERS:
         if reader.recognises(file.head):
             return reader

@@ -47,6 +47,7 @@ class Source:
         """``size`` bytes, or fewer at the end."""
         data = self._file.read_at(self._at, size)
         self._at += len(data)
+        self._file.watch(self._at)
         return data
 
 

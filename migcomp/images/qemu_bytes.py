@@ -48,5 +48,9 @@ class StreamBytes:
             offset += max(len(piece) - len(pattern) + 1, 1)
         raise CutOff
 
+    def watch(self, offset: int) -> None:
+        """Tells who waits for the image that all before ``offset`` is read."""
+        self._file.watch(offset)
+
     def error(self, what: str, offset: int) -> ImageError:
         return ImageError(f"{self.path}: {what}, at byte {offset}")

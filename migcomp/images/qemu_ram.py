@@ -133,6 +133,7 @@ class RamReader:
                 at, ended = self.ram.scan(self._memory, at)
             except ValueError as error:
                 raise ImageError(f"{self._stream.path}: {error}") from error
+            self._stream.watch(at)
         return at
 
     # --- The list of blocks ---------------------------------------------------------

@@ -15,7 +15,14 @@ from typing import Self
 from migcomp import _core
 from migcomp.errors import ImageError, LayoutError
 from migcomp.images.file import Copied, ImageFile, became_shorter, unwatched
-from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, Image, Run, pages_in
+from migcomp.images.image import (
+    PAGE_SIZES,
+    UNKNOWN_LENGTH,
+    Image,
+    Run,
+    first_pages,
+    pages_in,
+)
 from migcomp.results import Block
 from migcomp.units import format_size
 
@@ -44,6 +51,7 @@ class RawImage:
         self.blocks = blocks
         self.page_size = page_size
         self.pad = pad
+        self._first_pages = first_pages(blocks, page_size)
         self.page_map: _core.PageMap | None = None
         if mapped:
             pages = self.pages or 0
@@ -59,12 +67,12 @@ class RawImage:
     def pages(self) -> int | None:
         if any(block.length == UNKNOWN_LENGTH for block in self.blocks):
             return None
-        return sum(pages_in(block.length, self.page_size) for block in self.blocks)
+        return self._first_pages[-1]
 
     def runs(self, block: int) -> Iterator[Run]:
-        start = sum(b.length for b in self.blocks[:block])
+        first = self._first_pages[block]
+        start = first * self.page_size
         length = self.blocks[block].length
-        first = start // self.page_size
         if self.page_map is None:
             yield Run(first, pages_in(length, self.page_size), hole=False)
             return
@@ -210,11 +218,12 @@ def not_whole(path: str, size: int, page_size: int) -> str:
 
 
 def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
-    names = [block.name for block in layout]
+    names: set[str] = set()
     for block in layout:
         name, end = block.name, block.guest_address + block.length
-        if names.count(name) > 1:
+        if name in names:
             raise LayoutError(f"two blocks have the name {name}; correct --block")
+        names.add(name)
         if block.length <= 0 or block.length % page_size:
             raise LayoutError(
                 f"block {name} has {block.length} bytes, which is no positive "

@@ -61,14 +61,17 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
         entries=_entries(file, contents, pages, page_size).memory,
         blocks=_blocks(sizes, contents),
         codecs=(decoder("zstd"),),
+        checksums=checksums,
     )
-    facts = {"frames": len(sizes), "checksums": "yes" if checksums else "no"}
+    facts = {"frames": len(sizes), "checksums": "no" if checksums is None else "yes"}
     blocks = (Block(DEFAULT_BLOCK_NAME, pages * page_size, 0),)
     return MappedImage(file, FORMAT, blocks, page_map, page_size, facts)
 
 
-def _read_table(file: ImageFile) -> tuple[array[int], array[int], bool]:
-    """Bytes of each frame, and of its content; and whether there are checksums."""
+def _read_table(
+    file: ImageFile,
+) -> tuple[array[int], array[int], array[int] | None]:
+    """Bytes of each frame, and of its content; its checksums if there are any."""
     end = size_of(file) - FOOTER.size
     footer = file.read_at(max(end, 0), FOOTER.size)
     if len(footer) < FOOTER.size or not footer.endswith(
@@ -96,7 +99,7 @@ def _read_table(file: ImageFile) -> tuple[array[int], array[int], bool]:
             f"{file.path} is damaged: its frames take {start} bytes, and "
             f"{sum(sizes)} by its seek table"
         )
-    return sizes, contents, words == 3
+    return sizes, contents, table[2::words] if words == 3 else None
 
 
 def _check_contents(file: ImageFile, contents: array[int], page_size: int) -> None:

@@ -31,7 +31,7 @@ class FilePart(ImageFile):
     """What lies in a file from ``start`` on; owns the file."""
 
     def __init__(self, file: ImageFile, start: int) -> None:
-        self.path, self.fd = file.path, file.fd
+        self.path, self.fd, self.watch = file.path, file.fd, file.watch
         self._start = start
         self.size = size_of(file) - start
         self.head, self.taken = file.read_at(start, HEAD_SIZE), b""

@@ -41,10 +41,14 @@ _STYLES = {
 }
 
 
-def print_indented(console: Console, *parts: RenderableType) -> None:
+def print_indented(
+    console: Console, *parts: RenderableType, least_width: int = 0
+) -> None:
+    """In the width of ``console``; what needs up to ``least_width`` is not cut."""
+    options = console.options.update_width(max(console.width, least_width))
     for part in parts:
         padded = Padding(part, (0, 0, 0, _INDENT), expand=False)
-        for line in console.render_lines(padded, pad=False):
+        for line in console.render_lines(padded, options, pad=False):
             console.print(Segments([*_cut_blanks(line), Segment.line()]))
 
 

@@ -23,16 +23,17 @@ from migcomp.units import (
 
 _STYLES = ("green", "yellow", "magenta", "cyan", "blue")
 _BAR_LEAST = 10
+_WIDE = 80  # from here on there are two blanks between columns
 
 
 def render(result: QueueBench, console: Console) -> None:
     """Print ``result`` in the width that ``console`` has."""
     print_text(console, _headline(result), style="bold")
     console.print()
-    print_indented(console, _speed(result))
-    console.print()
-    print_indented(console, _cost(result))
-    console.print()
+    gap = 2 if console.width >= _WIDE else 1
+    for table in (_speed(result, gap), _cost(result, gap)):
+        print_indented(console, table, least_width=_WIDE)
+        console.print()
     print_indented(console, *_plot(result, console))
     console.print()
     print_text(console, _how(result))
@@ -52,14 +53,14 @@ def _headline(result: QueueBench) -> str:
     return f"{each}, {loop} of work each"
 
 
-def _speed(result: QueueBench) -> Table:
-    table = _table("ns/request", "MAD", "pages/s", "MB/s", "of ideal")
+def _speed(result: QueueBench, gap: int) -> Table:
+    table = _table(gap, "ns/request", "MAD", "pages/s", "MB/s", "of ideal")
     for series in result.series:
         cost, efficiency = result.ns_per_request(series), result.efficiency(series)
         table.add_row(
             *_name(series),
             format_count(cost.median),
-            f"{100 * cost.relative_mad:.1f} %",
+            f"{100 * cost.relative_mad:.1f} %" if cost.rounds > 1 else "-",
             format_count(result.pages_per_second(series)),
             format_rate(result.bytes_per_second(series)).removesuffix(" MB/s"),
             f"{100 * efficiency.median:.0f} %" if efficiency else "-",
@@ -67,8 +68,8 @@ def _speed(result: QueueBench) -> Table:
     return table
 
 
-def _cost(result: QueueBench) -> Table:
-    table = _table("CPU ns", "busy", "wake-ups", "spins", "idle CPU")
+def _cost(result: QueueBench, gap: int) -> Table:
+    table = _table(gap, "CPU ns", "busy", "wake-ups", "spins", "idle CPU")
     for series in result.series:
         table.add_row(
             *_name(series),
@@ -81,8 +82,8 @@ def _cost(result: QueueBench) -> Table:
     return table
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
+def _table(gap: int, *headings: str) -> Table:
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="cyan")
     table.add_column("design", no_wrap=True)
     for heading in ("queue", *headings):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -161,7 +161,9 @@ def identity_of(header: bytes) -> bytes:
 def header_size(fixed: bytes) -> int:
     """The size of the whole header whose first FIXED_SIZE bytes are given."""
     if fixed[: len(MAGIC)] != MAGIC:
-        raise StreamError("it is not a migcomp stream")
+        raise StreamError(
+            "it is not a migcomp stream; migcomp convert takes it if it is an image"
+        )
     if len(fixed) < FIXED_SIZE:
         raise StreamError("it is cut off within its header")
     _, major, minor, size, *_ = _FIXED.unpack(fixed)

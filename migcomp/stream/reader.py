@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,7 +38,7 @@ from migcomp.stream.layout import (
     unpack_record_header,
 )
 from migcomp.stream.packets import Packets
-from migcomp.stream.search import find_record
+from migcomp.stream.search import at_or_before, find_record
 from migcomp.stream.source import Source, open_source, source_of
 
 if TYPE_CHECKING:
@@ -323,9 +322,9 @@ class StreamReader:
         if not 0 <= page < end.pages:
             raise self._error(f"it has pages 0 to {end.pages - 1}, and no page {page}")
         try:
-            index = _at_or_before(end.indexes, page)
+            index = at_or_before(end.indexes, page)
             _, body = self._record_at(index, INDEX)
-            offset = _at_or_before(unpack_index(body), page)
+            offset = at_or_before(unpack_index(body), page)
             head, body = self._record_at(offset, PAGES, ZEROS)
             self.packets.check(head)
             if not head.first_page <= page < head.first_page + head.pages:
@@ -382,14 +381,6 @@ class StreamReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _at_or_before(entries: list[IndexEntry], page: int) -> int:
-    """The offset of the last entry whose first page is not behind ``page``."""
-    position = bisect.bisect_right(entries, page, key=lambda entry: entry[0])
-    if not position:
-        raise StreamError(f"its index does not lead to page {page}")
-    return entries[position - 1][1]
 
 
 def is_stream(head: bytes) -> bool:

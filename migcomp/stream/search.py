@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Finding a stream's records behind damage."""
+"""Finding a stream's records: by its index, and behind damage."""
 
 from __future__ import annotations
+
+import bisect
 
 from migcomp.errors import StreamError
 from migcomp.stream.layout import (
     RECORD_HEADER_SIZE,
     RECORD_MAGIC,
+    IndexEntry,
     unpack_record_header,
 )
 from migcomp.stream.source import Source
@@ -45,3 +48,11 @@ def _is_record(source: Source, offset: int, identity: bytes) -> bool:
     except StreamError:
         return False
     return True
+
+
+def at_or_before(entries: list[IndexEntry], page: int) -> int:
+    """The offset of the last entry whose first page is not behind ``page``."""
+    position = bisect.bisect_right(entries, page, key=lambda entry: entry[0])
+    if not position:
+        raise StreamError(f"its index does not lead to page {page}")
+    return entries[position - 1][1]

@@ -21,6 +21,7 @@ static const BenchStop stop = {.asked = stop_asked};
 
 static unsigned room, counted, looks, waits;
 static uint64_t in_hand, next_out;
+static int64_t late_ns; /* the next result keeps a waiter so long */
 
 static void *scripted_create(const BenchJob *job, unsigned threads,
                              unsigned requests)
@@ -54,6 +55,10 @@ static int scripted_collect(void *job, int64_t timeout_ns, BenchResult *result)
     }
     if (!timeout_ns && ++looks % SLOW == 0) {
         waits++;
+        return -ETIMEDOUT;
+    }
+    if (timeout_ns && late_ns > 0) {
+        late_ns -= timeout_ns;
         return -ETIMEDOUT;
     }
     in_hand--;
@@ -114,6 +119,31 @@ static void check_counts(const BenchJob *job)
     check_operations += REQUESTS;
 }
 
+/* Whether one of requests that take a second, on three threads, is lost. */
+static bool is_lost(const BenchJob *job, int64_t late)
+{
+    BenchJob slow = *job;
+    BenchRound round;
+
+    slow.slowest_ns = SECOND;
+    room = ROOM;
+    late_ns = late;
+    CHECK(!bench_round(&scripted, &slow, 3, 1, 0, &stop, &round), "failed");
+    return round.lost;
+}
+
+static void check_waiting(const BenchJob *job)
+{
+    BenchJob other = *job;
+
+    check_phase = "patience";
+    CHECK(bench_patience_ns(&other, 3) == 10 * SECOND, "empty requests");
+    other.slowest_ns = UINT64_MAX / 5;
+    CHECK(bench_patience_ns(&other, 3) == INT64_MAX, "requests of years");
+    CHECK(!is_lost(job, 39 * SECOND), "a slow request was lost");
+    CHECK(is_lost(job, 41 * SECOND), "waited too long");
+}
+
 /* There is room for all, so that results come in when all are submitted. */
 static void check_stops(const BenchJob *job)
 {
@@ -136,6 +166,7 @@ int main(int argc, char **argv)
 
     CHECK(!bench_job_begin(&job, &stop, &error), "no job");
     check_counts(&job);
+    check_waiting(&job);
     check_stops(&job);
     bench_job_end(&job);
     return check_end();

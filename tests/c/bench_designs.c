@@ -10,7 +10,11 @@
 
 #include <pthread.h>
 
-enum { REQUEST_SIZE = 100, REQUESTS = 3000, MEMORY = REQUESTS * 100 - 30 };
+enum { REQUEST_SIZE = 100, REQUESTS_LEAST = 100, REQUESTS_MOST = 30000 };
+
+/* Of the jobs with a codec or a fixed cost; the last request is a short one. */
+static unsigned requests_nr;
+static size_t memory_size;
 
 static unsigned failing_at; /* from 1; 0 for never */
 static unsigned steps;      /* that could have failed */
@@ -60,6 +64,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 /* --- A codec that turns bytes round, and can fail ------------------------------ */
 
 static bool codec_broken, codec_spoils;
+static int64_t codec_pause_ns; /* once */
 
 static size_t turn_bound(const CodecLibrary *library, size_t size)
 {
@@ -91,6 +96,10 @@ static ptrdiff_t turn(void *compressor, void *to, size_t room,
         snprintf(error->text, sizeof(error->text), "broken");
         return -1;
     }
+    if (codec_pause_ns) {
+        check_sleep(codec_pause_ns);
+        codec_pause_ns = 0;
+    }
     for (size_t i = 0; i < size; i++) {
         ((uint8_t *)to)[i] = bytes[size - 1 - i];
     }
@@ -118,7 +127,7 @@ static const CodecOps turn_ops = {
 
 /* --- Jobs ------------------------------------------------------------------------ */
 
-static uint8_t memory[MEMORY];
+static uint8_t memory[REQUESTS_MOST * REQUEST_SIZE];
 static const CodecLibrary library = {.ops = &turn_ops};
 static unsigned asked, stop_at; /* 0 for never */
 
@@ -135,9 +144,9 @@ static BenchJob codec_job(void)
 {
     return (BenchJob){
         .work = BENCH_CODEC,
-        .requests = REQUESTS,
+        .requests = requests_nr,
         .memory = memory,
-        .memory_size = MEMORY,
+        .memory_size = memory_size,
         .request_size = REQUEST_SIZE,
         .library = &library,
     };
@@ -171,6 +180,11 @@ static void check_job_errors(void)
     }
     CHECK(failing_at == 6, "%u steps that can fail", failing_at - 1);
     failing_at = 0;
+    bench_job_end(&job);
+    codec_pause_ns = 20 * MS;
+    CHECK(!bench_job_begin(&job, &stop, &error), "no job");
+    CHECK(job.slowest_ns >= 20 * MS, "the slowest took %llu ns",
+          (unsigned long long)job.slowest_ns);
     bench_job_end(&job);
 }
 
@@ -248,7 +262,7 @@ static int faulty_collect(void *queue, int64_t timeout_ns, BenchResult *result)
     }
     int failed = bench_one_lock.collect(queue, timeout_ns, result);
 
-    if (!failed && result->index == REQUESTS / 2) {
+    if (!failed && result->index == requests_nr / 2) {
         switch (defect) {
         case LOSE:
             return bench_one_lock.collect(queue, timeout_ns, result);
@@ -260,7 +274,7 @@ static int faulty_collect(void *queue, int64_t timeout_ns, BenchResult *result)
             result->digest ^= 1;
             break;
         case INVENT:
-            result->index = REQUESTS;
+            result->index = requests_nr;
             break;
         }
     }
@@ -291,7 +305,12 @@ int main(int argc, char **argv)
     check_begin(argc, argv);
     uint64_t seed = 1;
 
-    for (size_t i = 0; i < MEMORY; i++) {
+    requests_nr = REQUESTS_LEAST + check_count(3000);
+    if (requests_nr > REQUESTS_MOST) {
+        requests_nr = REQUESTS_MOST;
+    }
+    memory_size = requests_nr * REQUEST_SIZE - 30;
+    for (size_t i = 0; i < memory_size; i++) {
         memory[i] = (uint8_t)check_random(&seed);
     }
     check_job_errors();
@@ -299,7 +318,7 @@ int main(int argc, char **argv)
     BenchJob jobs[] = {
         codec_job(),
         {.work = BENCH_EMPTY, .requests = check_count(40000)},
-        {.work = BENCH_FIXED, .requests = REQUESTS, .turns = bench_turns(1000)},
+        {.work = BENCH_FIXED, .requests = requests_nr, .turns = bench_turns(1000)},
     };
     CodecError error;
 
@@ -314,7 +333,7 @@ int main(int argc, char **argv)
                 check_stops(*d, &jobs[i]);
             }
         }
-        CHECK(jobs[i].work != BENCH_CODEC || jobs[i].bytes_out == MEMORY,
+        CHECK(jobs[i].work != BENCH_CODEC || jobs[i].bytes_out == memory_size,
               "%llu bytes out", (unsigned long long)jobs[i].bytes_out);
     }
     check_defects(&jobs[0]);

@@ -92,6 +92,16 @@ WRAP(void *, aligned_alloc, size_t alignment, size_t size)
                : count(__real_aligned_alloc(alignment, size));
 }
 
+WRAP(void *, realloc, void *pointer, size_t size)
+{
+    if (fault_hits(FAULT_ALLOCATE)) {
+        return no_memory();
+    }
+    void *taken = __real_realloc(pointer, size);
+
+    return pointer ? taken : count(taken);
+}
+
 WRAP(void *, reallocarray, void *pointer, size_t number, size_t size)
 {
     if (fault_hits(FAULT_ALLOCATE)) {

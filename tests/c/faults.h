@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 typedef enum Fault {
-    FAULT_ALLOCATE,     /* malloc, calloc, aligned_alloc */
+    FAULT_ALLOCATE,     /* malloc, calloc, aligned_alloc, realloc */
     FAULT_START_THREAD, /* pthread_create */
     FAULT_ATTRIBUTE,    /* pthread_attr_init, pthread_attr_setaffinity_np */
     FAULT_FUTEX,

@@ -2,7 +2,8 @@
 """Defects that the tests must find: what was wrong with the patch of 2018.
 
 Each mutant is the core with one change that brings a defect of its ancestor
-back, numbered as in the review of that patch.  mutants_own.py has others.
+back, numbered as in the table of docs/workqueue.md.  mutants_sleep.py and
+mutants_own.py have others.
 """
 
 from __future__ import annotations

@@ -95,6 +95,8 @@ def test_quiet_checks_and_says_nothing() -> None:
         (["-t", "0"], "'0' is not a positive number"),
         (["-t", "1,,2"], "'' is not a positive number"),
         (["-t", "4-1"], "'4-1' runs backwards"),
+        (["-t", "1-"], "'1-' is no range, such as 1-4"),
+        (["-t", "2,-4"], "'-4' is no range, such as 1-4"),
         (["-t", "1-9999999999"], "9999999999 is more than 1024"),
         (["-t", "two"], "'two' is not a positive number"),
         (["-r", "65"], "65 is more than 64"),
@@ -175,7 +177,10 @@ def _cpu_seconds(pid: int) -> float:
 def test_on_a_terminal() -> None:
     arguments = (*SMALL, "--handler", "empty", "-t", "1,2")
     shown = on_terminal(*arguments)
+    assert "preparing" in shown
     assert "measuring" in shown
+    assert "2 of 3" in shown
+    assert "None" not in shown
     assert "█" in shown
     assert "\x1b[" in shown
     plain = on_terminal(*arguments, "--color", "never", "-q", columns=40)

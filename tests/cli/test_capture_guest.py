@@ -58,6 +58,22 @@ def test_json_of_rounds(address: str, tmp_path: Path) -> None:
         assert image["dirty-rate"] == {"status": "measured", "dirty-rate": 17}
 
 
+def test_over_tcp(guest: Guest, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    server = Server(guest, None)
+    try:
+        done = command("capture", server.address, "-o", image, "--json")
+    finally:
+        server.close()
+    assert done.code == 0, done.errors
+    assert done.json["source"] == {"socket": server.address, "qemu": "7.2.22"}
+    assert image.read_bytes() == MEMORY
+    done = command("capture", server.address, "-o", tmp_path / "other")
+    assert done.code == 3
+    assert f"there is no QEMU to reach at {server.address}: " in sentence(done)
+    assert folder_names(tmp_path) == ["image"]
+
+
 def test_notes_are_not_overwritten(address: str, tmp_path: Path) -> None:
     notes = tmp_path / "capture.json"
     notes.write_text("mine")

@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from migcomp.convert.convert import formats
-from tests.cli.conftest import command, program, sentence
+from tests.cli.conftest import (
+    COMMAND,
+    Outcome,
+    command,
+    environment,
+    program,
+    sentence,
+)
+from tests.conftest import make_page
 from tests.qemu_tools import a_stream, decode
 
 
@@ -38,6 +48,17 @@ def test_there_and_back(guest: Path, tmp_path: Path) -> None:
         },
     }
     assert b"".join(decode(packed.read_bytes()).memory.values()) == memory
+
+
+def test_names_do_not_reach_the_terminal_raw(guest: Path, tmp_path: Path) -> None:
+    output = tmp_path / "red\n\x1b[31m"
+    done = command("convert", guest, output, "--to", "raw")
+    assert done.code == 0
+    assert (
+        done.text
+        == f"{guest} (qemu) written to {tmp_path}/red\\n\\x1b[31m (raw, 176 KiB)\n"
+    )
+    assert output.exists()
 
 
 def test_through_pipes(guest: Path) -> None:
@@ -97,3 +118,58 @@ def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
         assert f"{guest}: page 3: " in sentence(done)
     assert command("convert", tmp_path / "no", tmp_path / "x", "--to", "raw").code == 3
     assert list(tmp_path.iterdir()) == [guest]
+
+
+# --- No room --------------------------------------------------------------------------
+
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=96k none "$0" && "$@"
+code=$?
+ls -A "$0"
+exit $code
+"""
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """Of which no format makes less than 100 KiB."""
+    path = tmp_path / "big.raw"
+    path.write_bytes(b"".join(make_page("noise", n) for n in range(40)))
+    return path
+
+
+@pytest.mark.parametrize("to", formats())
+def test_a_file_that_may_not_grow(big: Path, tmp_path: Path, to: str) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*COMMAND, "convert", big, out, "--to", to],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000)),
+    )
+    outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    assert outcome.code == 7
+    assert f"{out} cannot be written: File too large; write to" in sentence(outcome)
+    assert list(tmp_path.iterdir()) == [big]
+
+
+@pytest.mark.parametrize("to", formats())
+def test_a_full_disk(big: Path, tmp_path: Path, to: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    alone = ("unshare", "--mount")  # so that nothing stays mounted
+    if subprocess.run(
+        [*alone, "mount", "-t", "tmpfs", "none", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs to mount a tmpfs")
+    line = [*COMMAND, "convert", str(big), str(disk / "out"), "--to", to]
+    done = subprocess.run(
+        [*alone, "sh", "-c", ON_A_SMALL_DISK, disk, *line],
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    assert outcome.code == 7
+    assert "No space left on device; free some space" in sentence(outcome)

@@ -16,8 +16,8 @@ from migcomp.cli import failures
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
-    *("run", "restore", "verify", "inspect", "convert", "capture", "simulate", "plan"),
-    *("codecs", "sample", "bench", "completion"),
+    *("run", "restore", "verify", "inspect", "explain", "report", "convert"),
+    *("capture", "simulate", "plan", "codecs", "sample", "bench", "completion"),
 )
 
 
@@ -52,7 +52,14 @@ def test_every_command_has_help(name: str) -> None:
 
 def test_a_group_lists_its_commands() -> None:
     listed = command("bench", "--help").text.partition("Commands:")[2]
-    assert re.findall(r"^  ([a-z]+)  ", listed, re.M) == ["queue"]
+    assert re.findall(r"^  ([a-z]+)  ", listed, re.M) == [
+        "sweep",
+        "show",
+        "compare",
+        "check",
+        "export",
+        "queue",
+    ]
     done = command("bench", "nothing")
     assert done.code == 2
     assert "No such command 'nothing'" in done.errors

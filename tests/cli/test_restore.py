@@ -92,7 +92,10 @@ def test_the_stream_is_never_the_output(stream: Path) -> None:
 def test_what_is_no_stream(image: Path, tmp_path: Path) -> None:
     done = command("restore", image, "-o", tmp_path / "back.raw")
     assert done.code == 4
-    assert sentence(done) == f"{image}: it is not a migcomp stream"
+    assert sentence(done) == (
+        f"{image}: it is not a migcomp stream; migcomp convert takes it if it is an "
+        "image"
+    )
 
 
 @pytest.mark.parametrize("kept", [1, 30, 80, 5000, -1])

@@ -77,7 +77,8 @@ def test_json(guest: Path) -> None:
     ],
 )
 def test_as_qemu_says_it(guest: Path, form: str, words: str) -> None:
-    assert words in simulated(guest, "--link", "1Gbit", "--format", form).text
+    done = simulated(guest, "--link", "1Gbit", "--format", form, "-q")
+    assert words in done.text
 
 
 def test_snapshots_are_a_guest_that_writes(snapshots: list[Path]) -> None:

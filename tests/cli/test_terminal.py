@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import io
 import os
 import pty
@@ -13,15 +14,22 @@ import subprocess
 import termios
 import threading
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.cli import progress as progress_module
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
+from migcomp.errors import ImageError
+from migcomp.images.open import open_image
+from migcomp.units import format_size
 from tests.cli.conftest import COMMAND, command, environment
-from tests.conftest import make_pages
+from tests.conftest import compressed, make_pages, piped
+from tests.dump_files import avml, kdump, lime, virsh_save
+from tests.qemu_tools import a_stream
 
 
 def on_terminal(*arguments: str | Path, columns: int = 80, **changes: str) -> str:
@@ -131,6 +139,57 @@ def test_progress_while_a_pipe_is_copied(terminal: Terminal) -> None:
         watch(16384, 0)
     shown = plain(terminal.getvalue())
     assert re.search(r" 0 % 16,384 pages, .* copied to a temporary file", shown)
+
+
+def test_progress_while_an_image_is_opened(terminal: Terminal, tmp_path: Path) -> None:
+    """Of those whose opening goes through much of the file."""
+    stream = a_stream()[0]
+    data = make_pages("rows", "noise", "text") * 50
+    files = {
+        "qemu": stream,
+        "virsh-save": virsh_save(gzip.compress(stream), 1),
+        "kdump": kdump([(0, data)]),
+        "avml": avml([(0, data)]),
+        "lime": zlib.compress(lime([(0, data)])),
+        "migcomp": compressed(data, Choice(packet_pages=2))[0],
+    }
+    for format, content in files.items():
+        path = tmp_path / format
+        path.write_bytes(content)
+        told = opened(path)
+        assert told == sorted(told)
+        assert 0 < told[-1] <= len(content)
+        shown = plain(terminal.getvalue())
+        assert "opening" in shown
+        assert format_size(told[-1]) in shown
+        terminal.truncate(terminal.seek(0))
+
+
+def opened(path: Path) -> list[int]:
+    """What is told while an image is opened, and shown."""
+    told: list[int] = []
+    with opening(str(path), quiet=False, color="auto") as show:
+        assert show is not None
+
+        def watch(done: int) -> None:
+            told.append(done)
+            show(done)
+
+        with open_image(str(path), watch=watch):
+            pass
+    return told
+
+
+def test_progress_while_a_pipe_is_copied_to_be_opened(terminal: Terminal) -> None:
+    told: list[int] = []
+    with piped(a_stream()[0][:60_000]) as path, pytest.raises(ImageError):
+        open_image(path, watch=told.append)
+    assert told[0] == 60_000
+    with opening("-", quiet=False, color="auto") as watch:
+        assert watch is not None
+        watch(5 << 20)
+    assert "5.00 MiB" in plain(terminal.getvalue())
+    assert "%" not in plain(terminal.getvalue())
 
 
 def test_short_work_shows_none(

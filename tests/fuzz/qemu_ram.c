@@ -2,21 +2,16 @@
 /*
  * Fuzz target: the records of a QEMU stream, scanned, and every page that came
  * of them fetched.
- *
- *     program ITERATIONS FILE    spoils the records in FILE by itself
- *
- * With -DLIBFUZZER it has no main, and libFuzzer drives it.
  */
 #include "page_fetch.h"
 #include "qemu_ram.h"
+#include "spoil.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PAGE = 4096, BLOCKS = 2, PAGES = 44 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned ended, refused, spoilt;
 
@@ -123,70 +118,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-#ifndef LIBFUZZER
-
-static uint64_t state = 88172645463325252u;
-
-static uint64_t below(uint64_t limit)
+void fuzz_report(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state % limit;
-}
-
-static void spoil(uint8_t *data, size_t size)
-{
-    for (uint64_t i = 0; i <= below(4); i++) {
-        size_t at = below(size);
-
-        switch (below(4)) {
-        case 0:
-            data[at] ^= (uint8_t)(1u << below(8));
-            break;
-        case 1:
-            data[at] = (uint8_t)below(256);
-            break;
-        case 2:
-            memset(data + at, below(2) ? 0xFF : 0, below(size - at) % 9);
-            break;
-        default:
-            memmove(data + at, data + below(size - below(size - at)) / 2,
-                    below(size - at) % 64);
-        }
-    }
-}
-
-int main(int count, char **arguments)
-{
-    long iterations = count == 3 ? atol(arguments[1]) : 0;
-    FILE *file = iterations ? fopen(arguments[2], "rb") : NULL;
-    static uint8_t seed[1 << 20];
-    size_t size = file ? fread(seed, 1, sizeof(seed), file) : 0;
-
-    if (!size) {
-        fprintf(stderr, "give a number and a file\n");
-        return 2;
-    }
-    fclose(file);
-    for (long i = 0; i < iterations; i++) {
-        /* Of its own size, so that a byte too far is seen. */
-        size_t length = below(4) ? size : 1 + below(size);
-        uint8_t *data = malloc(length);
-
-        if (!data) {
-            abort();
-        }
-        memcpy(data, seed, length);
-        if (i) {
-            spoil(data, length);
-        }
-        LLVMFuzzerTestOneInput(data, length);
-        free(data);
-    }
     printf("sections %u, refused %u, spoilt pages %u\n", ended, refused,
            spoilt);
-    return 0;
 }
-
-#endif

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.c.programs import CORE, SANITIZERS, compiler
-from tests.fuzz.test_qemu_ram_c import FLAGS, clang
+from tests.fuzz.test_c import FLAGS, clang
 
 SOURCES = [
     Path(__file__).with_name("xbzrle.c"),

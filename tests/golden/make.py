@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from migcomp.choice import Choice
 from migcomp.codecs import CODECS, GROUPINGS
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file
 

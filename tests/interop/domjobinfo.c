@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Preloaded into virsh, has `domjobinfo` print the job that a file tells of: its
- * libvirt type, and a line "i NAME VALUE" or "u NAME VALUE" for each typed parameter.
- * Layout of the parameters: virTypedParameter, of the public ABI of libvirt. */
+/*
+ * Preloaded into virsh, has `domjobinfo` print the job that a file tells of: its
+ * libvirt type, and a line "i NAME VALUE" or "u NAME VALUE" for each typed
+ * parameter.  Layout of the parameters: libvirt's public ABI, virTypedParameter.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +29,7 @@ int virDomainGetJobStats(void *domain, int *type, struct parameter **parameters,
     (void)domain;
     (void)flags;
     FILE *file = fopen(getenv("JOB_STATS"), "r");
-    struct parameter *all = calloc(MOST, sizeof *all); /* virsh frees it */
+    struct parameter *all = calloc(MOST, sizeof *all); // virsh frees it
     if (!file || !all || fscanf(file, "%d", type) != 1)
         abort();
     int n = 0;

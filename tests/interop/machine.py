@@ -170,16 +170,22 @@ class Machine:
 
 @contextmanager
 def machine(
-    folder: Path, initrd: Path, *, incoming: bool = False, memory: Path | None = None
+    folder: Path,
+    initrd: Path,
+    *more: str,
+    incoming: bool = False,
+    memory: Path | None = None,
 ) -> Iterator[Machine]:
-    """``incoming``: it waits for a migration, and stays stopped behind it.  With
-    ``memory``, of MEMORY_MIB, it has that content, and does not start."""
+    """``more``: options of QEMU.  ``incoming``: it waits for a migration, and stays
+    stopped behind it.  With ``memory``, of MEMORY_MIB, it has that content, and does
+    not start."""
     folder.mkdir()
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", f"{MEMORY_MIB}M"]
     command += ["-kernel", str(kernel()), "-initrd", str(initrd)]
     command += ["-append", "console=ttyS0 panic=-1 quiet", "-display", "none"]
     command += ["-serial", f"file:{folder / 'serial'}", "-nodefaults", "-no-reboot"]
     command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    command += more
     if incoming:
         command += ["-incoming", "defer", "-S"]
     if memory is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +75,61 @@ def block_at(path: Path, format: str, name: str | None) -> bytes:
             return flat.read_bytes()[before : before + size]
         before += block.length
     raise AssertionError(blocks)
+
+
+def test_over_tcp(initrd: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    image = tmp_path / "image"
+    monitor = ("-qmp", f"tcp:{address},server=on,wait=off")
+    with machine(tmp_path / "machine", initrd, *monitor) as guest:
+        guest.wait_for_ticks(2)
+        result = asyncio.run(capture_guest(address, [str(image)], Wish(pause=True)))
+        assert (result.found, result.left) == ("running", "running")
+    assert image.stat().st_size == MEMORY_MIB << 20
+
+
+def test_memory_above_4_gib(initrd: Path, tmp_path: Path) -> None:
+    """Part of this PC's memory lies there, as in one of more than 3.5 GiB."""
+    folder, high = tmp_path / "machine", 1 << 32
+    below, above = 192 << 20, 64 << 20
+    raw, dump, own = (tmp_path / name for name in ("image", "dump", "own"))
+    memory = ("-m", "256M", "-machine", f"pc,max-ram-below-4g={below}")
+    with machine(folder, initrd, *memory) as guest:
+        guest.wait_for_ticks(2)
+        guest("stop")
+        guest("pmemsave", val=high, size=above, filename=str(own))
+        guest.close()
+        (snapshot,) = capture(folder, raw, wish=Wish("pmemsave")).snapshots
+        capture(folder, dump, wish=Wish("dump"))
+    places = [(block.guest_address, block.length) for block in snapshot.blocks]
+    assert places == [(0, below), (high, above)]
+    expected = own.read_bytes()
+    assert any(expected)
+    assert raw.read_bytes()[below:] == expected
+    for to in ("elf", "lime"):
+        written = tmp_path / to
+        with (
+            open_image(str(raw), layout=snapshot.blocks) as image,
+            OutputFile(str(written)) as sink,
+        ):
+            convert(image, sink, to, Wanted())
+        assert memory_from(written, high) == expected
+    assert memory_from(dump, high) == expected
+
+
+def memory_from(path: Path, address: int) -> bytes:
+    """What a dump has from a guest address on, to the end of its RAM block."""
+    with open_image(str(path)) as image:
+        first = 0
+        for block in image.blocks:
+            end = block.guest_address + block.length
+            if block.guest_address <= address < end:
+                first += (address - block.guest_address) // image.page_size
+                last = first + (end - address) // image.page_size
+                return b"".join(image.read(page, 1) for page in range(first, last))
+            first += block.length // image.page_size
+        raise AssertionError(image.blocks)
 
 
 @pytest.mark.parametrize("method", ["pmemsave", "dump", "migrate"])

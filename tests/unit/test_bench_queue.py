@@ -82,15 +82,15 @@ def test_a_job_compresses_every_page(handler: str, request_pages: int) -> None:
     )
     assert job.requests == -(-100 // request_pages)
     assert 0 < job.bytes_out < len(memory)
-    worker, tally = _core.BenchWorker(job), _core.BenchTally(job)
+    worker, tally = _core.BenchWorker(job), _core.BenchTally(job, job.requests)
     for index in reversed(range(job.requests)):
         tally.add(index, worker.serve(index))
     assert (tally.lost, tally.repeated, tally.wrong) == (0, 0, 0)
 
 
 def test_the_tally_tells_what_is_lost_repeated_and_wrong() -> None:
-    job = _core.BenchJob(requests=100)
-    worker, tally = _core.BenchWorker(job), _core.BenchTally(job)
+    job = _core.BenchJob(requests=200)
+    worker, tally = _core.BenchWorker(job), _core.BenchTally(job, 100)
     assert tally.lost == 100
     for index in range(98):
         tally.add(index, worker.serve(index))
@@ -134,23 +134,56 @@ def test_what_a_job_does_not_take() -> None:
 
 def test_a_tally_of_exbibytes() -> None:
     with pytest.raises(MemoryError):
-        _core.BenchTally(_core.BenchJob(requests=1 << 62))
+        _core.BenchTally(_core.BenchJob(requests=1 << 62), 1 << 62)
+    with pytest.raises(ValueError, match="not as many"):
+        _core.BenchTally(_core.BenchJob(requests=5), 6)
 
 
 def test_a_worker_is_one_threads() -> None:
-    job = _core.BenchJob(requests=2, cost_ns=50_000_000)
+    # Two threads that serve again and again meet, whoever comes first.
+    job = _core.BenchJob(requests=2, cost_ns=1_000_000)
     worker = _core.BenchWorker(job)
-    thread = threading.Thread(target=worker.serve, args=(0,))
-    refused = False
-    thread.start()
-    while thread.is_alive():
-        try:
-            worker.serve(1)
-        except ValueError as error:
-            refused = "another thread" in str(error)
-            break
-    thread.join()
-    assert refused
+    refusals: list[str] = []
+
+    def serve(index: int) -> None:
+        while not refusals:
+            try:
+                worker.serve(index)
+            except ValueError as error:
+                refusals.append(str(error))
+
+    threads = [threading.Thread(target=serve, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("another thread" in refusal for refusal in refusals)
+
+
+def test_patience_is_as_long_as_requests_are_slow() -> None:
+    second = 10**9
+    empty, slow = _core.BenchJob(requests=1), _core.BenchJob(requests=1, cost_ns=10**8)
+    assert empty.patience_ns(1024) == 10 * second
+    assert slow.patience_ns(1) == 11 * second
+    assert slow.patience_ns(1024) == (10 + 1024) * second
+    codec = open_handler("zlib", 1)
+    assert codec is not None
+    compressed = _core.BenchJob(
+        memory=guest_pages(PAGE_SIZE), library=codec.library, request_size=PAGE_SIZE
+    )
+    assert compressed.patience_ns(1) > 10 * second
+    with pytest.raises(ValueError, match="range"):
+        slow.patience_ns(-1)
+
+
+@pytest.mark.parametrize("design", DESIGNS[3:], ids=lambda d: d.name)
+def test_who_has_no_patience_loses(
+    monkeypatch: pytest.MonkeyPatch, design: designs.Design
+) -> None:
+    job = _core.BenchJob(requests=20, cost_ns=20_000_000)
+    assert design.round(job, 1, 1).lost == 0
+    monkeypatch.setattr(designs, "_patience", lambda job, threads: 0.001)
+    assert design.round(job, 1, 1).lost > 0
 
 
 # --- Designs ---------------------------------------------------------------------
@@ -178,6 +211,9 @@ def test_each_design_takes_each_request_once(
             assert (sample.lost, sample.repeated, sample.wrong) == (0, 0, 0)
             assert 0 <= sample.busy < plan.requests
             assert sample.wall_ns > 0
+            polls = design.name == "workqueue"
+            assert (sample.worker_spins is not None) == polls
+            assert (sample.submitter_spins is not None) == polls
             assert sample.cpu_ns >= sample.submitter_cpu_ns > 0
 
 
@@ -213,8 +249,13 @@ class Faulty:
 
     name = "faulty"
 
-    def __init__(self, defect: Callable[[tuple[int, int]], list[tuple[int, int]]]):
+    def __init__(
+        self,
+        defect: Callable[[tuple[int, int]], list[tuple[int, int]]],
+        defective: int = 321,
+    ):
         self._defect = defect
+        self._defective = defective
 
     def round(self, job: _core.BenchJob, threads: int, requests: int) -> Sample:
         worker = _core.BenchWorker(job)
@@ -222,7 +263,7 @@ class Faulty:
 
         def submit(index: int) -> None:
             result = (index, worker.serve(index))
-            for kept in self._defect(result) if index == 321 else [result]:
+            for kept in self._defect(result) if index == self._defective else [result]:
                 done.put(kept)
 
         return timed_round(
@@ -267,6 +308,13 @@ def test_a_design_that_loses_or_spoils_a_page_is_caught(
     plan = replace(PLAN, designs=("faulty",))
     with pytest.raises(QueueFault, match=f"faulty with . threads .* {told} of 500"):
         measure(plan, None, designs=[Faulty(defect)])
+
+
+def test_what_goes_wrong_in_the_warm_up_counts() -> None:
+    # Once in the warm-up, once in what is timed.
+    lossy = Faulty(lambda result: [(result[0], 5)], defective=32)
+    with pytest.raises(QueueFault, match="lost 2, spoilt 2 of 500"):
+        measure(replace(PLAN, designs=("faulty",)), None, designs=[lossy])
 
 
 def test_a_design_that_repeats_a_page_is_caught() -> None:
@@ -443,7 +491,7 @@ def text_of(result: QueueBench, width: int = 80, color: str | None = None) -> st
     return file.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
 @pytest.mark.parametrize("handler", ["cost", "empty"])
 def test_the_report_fits_and_shows_all(width: int, handler: str) -> None:
     text = text_of(bench(handler), width)
@@ -463,6 +511,18 @@ def test_the_report_fits_and_shows_all(width: int, handler: str) -> None:
         assert full > width - 30
     assert "\x1b" not in text
     assert "\x1b" in text_of(bench(handler), width, color="standard")
+
+
+def test_rows_that_are_too_wide_are_not_cut() -> None:
+    wide = 10**14
+    text = text_of(bench("cost", wide, wide, wide), 60)
+    assert "1,000,000,000,000" in text
+    assert "…" not in text
+
+
+def test_one_round_has_no_deviation() -> None:
+    assert re.search(r"1,000,000 +0\.0 % ", text_of(bench("cost")))
+    assert re.search(r"1,000,000 +- ", text_of(bench("cost", 100_000_000)))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 # They are no part of the package, and run from the root of the repository.
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compare, process, qemu_compress  # noqa: E402
+from benchmarks import compare, formats, process, qemu_compress  # noqa: E402
 from benchmarks.contenders import QUEUE_PATTERNS, Contender, Engine, Program, QueueCost  # noqa: E402
 from benchmarks.peers import Setup, contenders  # noqa: E402
 from benchmarks.programs import (  # noqa: E402
@@ -36,6 +36,7 @@ from benchmarks.samples import Sample, ratios, values_of  # noqa: E402
 from benchmarks.tables import costs_table, targets_table, times_table  # noqa: E402
 from benchmarks.targets import TARGETS, Target, evaluate  # noqa: E402
 from migcomp.codecs import Provider, providers  # noqa: E402
+from migcomp.images.open import open_image  # noqa: E402
 from tests.conftest import make_pages  # noqa: E402
 
 PAGE = 4096
@@ -407,3 +408,17 @@ def test_another_record_is_refused(tmp_path: Path, text: str, complaint: str) ->
     path.write_text(text)
     with pytest.raises(qemu_compress.RecordError, match=complaint):
         qemu_compress.read_record(path)
+
+
+def test_formats_hold_the_same_memory(tmp_path: Path) -> None:
+    image = ROOT / "sample_images" / "idle-4m.raw"
+    paths = formats.write(image, tmp_path)
+    for format, path in paths.items():
+        with open_image(str(path)) as opened:
+            assert opened.format == format
+            assert opened.read(0, opened.pages or 0) == image.read_bytes()
+    seconds = formats.measure(paths, 2, ["--codec", "none"])
+    assert {name: len(samples) for name, samples in seconds.items()} == dict.fromkeys(
+        ("raw", "elf", "lime", "qemu"), 2
+    )
+    assert formats.table(seconds).row_count == 4

@@ -16,13 +16,14 @@ import pytest
 import zstandard
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import providers
 from migcomp.errors import CodecUnavailable, ImageError
 from migcomp.images import flattened as flat
 from migcomp.images import kdump as reader
 from migcomp.images.decode import readable_again
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file, restored
 from tests.dump_files import (
@@ -314,6 +315,20 @@ def test_a_range_that_ends_within_a_page(tail: bytes) -> None:
     for data in (LONG + tail, tail):
         with memory_file(avml([(0x1000, data)])) as path:
             assert content(path) == data + bytes(PAGE - 100)
+
+
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [(A, 46), (B, 46), (B, 60)],
+    ids=["checksum, compressed", "checksum, raw", "content, raw"],
+)
+def test_avml_checksums_are_checked(page: bytes, place: int) -> None:
+    """Header, identifier, and the chunk's type and length are before them."""
+    data = bytearray(avml([(0x1000, page)]))
+    data[place] ^= 0x10
+    with memory_file(bytes(data)) as path, pytest.raises(ImageError) as caught:
+        content(path)
+    assert "page 0: the checksum of its block is wrong" in str(caught.value)
 
 
 def test_avml_with_another_page_size() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.errors import ImageError
 from migcomp.images.image import Image
 from migcomp.images.open import open_image
 from migcomp.images.regions import PATCHES_MAX
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file, restored
 from tests.dump_files import (

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, open_codec
 from migcomp.errors import ImageError, PageError
 from migcomp.images.decode import read_page, readable_again
 from migcomp.images.file import open_file
 from migcomp.images.mapped import MappedImage
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import verify
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream

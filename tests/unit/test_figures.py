@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from tests.conftest import PAGE, compressed, make_pages
 
 

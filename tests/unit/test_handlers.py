@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.codecs import open_codec
 from migcomp.errors import (
     CodecUnavailable,
     WorkerError,
 )
-from migcomp.pipeline import Choice
 from tests.conftest import (
     KINDS,
     PAGE,

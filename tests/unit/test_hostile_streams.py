@@ -19,9 +19,9 @@ from random import Random
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, open_codec
 from migcomp.errors import CodecUnavailable, StreamError
-from migcomp.pipeline import Choice
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import (

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.errors import ImageError, Mismatch
 from migcomp.images import open as opening
 from migcomp.images.file import ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.mapped import MappedImage
 from migcomp.images.open import formats, open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import verify
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import PAGE, make_pages, memory_file, piped, restored
+from tests.dump_files import lime
 
 MAGIC = b"TURNED\r\n"
 A, B, ZERO = (make_pages(kind) for kind in ("rows", "noise", "zero"))
@@ -185,3 +187,41 @@ def test_a_mapped_file_that_shrinks() -> None:
         with pytest.raises(ImageError, match="became shorter"):
             image.read(0, 1)
     os.close(fd)
+
+
+class CountedBlocks(tuple[Block, ...]):
+    """Counts how often they are gone through."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[Block]:
+        CountedBlocks.walks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("format", ["raw", "lime"])
+def test_finding_a_block_does_not_walk_through_all(format: str) -> None:
+    """As many blocks as regions are allowed would take minutes."""
+    page = make_pages("rows")
+    layout = [Block(f"{n}", PAGE, 2 * n * PAGE) for n in range(50)]
+    data = lime([(block.guest_address, page) for block in layout])
+    options = {"layout": layout} if format == "raw" else {}
+    with (
+        memory_file(page * 50 if format == "raw" else data) as path,
+        open_image(path, format=format, **options) as image,  # type: ignore[arg-type]
+    ):
+        image.blocks = CountedBlocks(image.blocks)  # type: ignore[misc]
+        CountedBlocks.walks = 0
+        runs = [run for number in range(50) for run in image.runs(number)]
+        assert image.pages == len(runs) == 50
+        assert [run.first_page for run in runs] == list(range(50))
+    assert CountedBlocks.walks <= 1
+
+
+def test_a_format_that_the_file_is_not_of() -> None:
+    with memory_file(A + B) as path:
+        for format in formats():
+            if format == "raw":
+                continue
+            with pytest.raises(ImageError, match=f"begin as {format} does; leave out"):
+                open_image(path, format=format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import bz2
+import gc
 import gzip
 import lzma
 import os
@@ -35,6 +36,7 @@ PROGRAMS = {1: "gzip", 2: "bzip2", 3: "xz", 4: "lzop", 5: "zstd"}
 @pytest.fixture(autouse=True)
 def open_files() -> Iterator[None]:
     """Fails when a file stays open."""
+    gc.collect()  # what other tests left
     before = set(Path("/proc/self/fd").iterdir())
     yield
     assert set(Path("/proc/self/fd").iterdir()) == before

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import struct
 import zlib
+from array import array
 from io import BytesIO
+from typing import Any
 
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
 from migcomp.images.file import open_file
 from migcomp.images.mapped import MappedImage
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_page, memory_file, restored
 
@@ -32,7 +35,11 @@ def block(place: int, size: int, content: int) -> bytes:
 
 
 def open_map(
-    path: str, buffers: tuple[bytes, ...], entries: bytes, blocks: bytes
+    path: str,
+    buffers: tuple[bytes, ...],
+    entries: bytes,
+    blocks: bytes,
+    **checksums: Any,
 ) -> MappedImage:
     page_map = _core.PageMap(
         buffers,
@@ -42,6 +49,7 @@ def open_map(
         entries=entries,
         blocks=blocks,
         codecs=(open_codec("zlib").library,),
+        **checksums,
     )
     length = len(entries) // 16 * PAGE
     ram = [Block("ram", length, 0)]
@@ -49,12 +57,16 @@ def open_map(
 
 
 def contents(
-    buffers: tuple[bytes, ...], entries: bytes, blocks: bytes, dedup: bool = False
+    buffers: tuple[bytes, ...],
+    entries: bytes,
+    blocks: bytes,
+    dedup: bool = False,
+    **checksums: Any,
 ) -> bytes:
     sink = BytesIO()
     with (
         memory_file(b"some file") as path,
-        open_map(path, buffers, entries, blocks) as image,
+        open_map(path, buffers, entries, blocks, **checksums) as image,
     ):
         compress(image, sink, Choice(packet_pages=5, dedup=dedup, threads=2))
     return restored(sink.getvalue())
@@ -135,3 +147,67 @@ def test_blocks_need_a_codec() -> None:
         compress(image, None, Choice())
     with pytest.raises(ValueError, match="items of 16 bytes"):
         _core.PageMap(PACKED, [], PAGE, False, entries=part(0, 0), blocks=b"short")
+
+
+# --- Blocks as they are, and checksums ------------------------------------------------
+
+RAW_PART = _core.STORED_RAW_PART
+
+
+def test_a_block_that_is_stored_as_it_is() -> None:
+    data = FULL[: 2 * PAGE - 100]
+    entries = part(0, 0, RAW_PART) + part(0, PAGE, RAW_PART)
+    sound = block(3, len(data), len(data))
+    assert contents((b"..." + data,), entries, sound) == data + bytes(100)
+    lies = block(3, len(data) - 1, len(data))
+    with pytest.raises(ImageError, match=r"page 0: its block has 8091 bytes, not 8092"):
+        contents((b"..." + data,), entries, lies)
+    beyond = block(4, len(data), len(data))
+    with pytest.raises(ImageError, match="page 0: the image ends before its content"):
+        contents((b"..." + data,), entries, beyond)
+
+
+@pytest.mark.parametrize("kind", [PART, RAW_PART])
+def test_checksums_of_blocks(kind: int) -> None:
+    stored = PACKED if kind == PART else FULL
+    blocks = block(0, len(stored), len(FULL)) * 2
+    entries = part(0, 0, kind) + part(1, PAGE, kind)
+    good = _core.xxh64(FULL) & 0xFFFFFFFF
+    sums = array("I", [good, good])
+    assert contents((stored,), entries, blocks, checksums=sums) == FULL[: 2 * PAGE]
+    sums[1] ^= 1 << 31
+    with pytest.raises(ImageError, match="page 1: the checksum of its block is wrong"):
+        contents((stored,), entries, blocks, checksums=sums)
+
+
+@pytest.mark.parametrize(
+    ("data", "crc"),
+    [  # RFC 3720, appendix B.4; and the usual check value.
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (b"123456789", 0xE3069283),
+    ],
+)
+def test_crc32c(data: bytes, crc: int) -> None:
+    item, sound = part(0, 0, RAW_PART), block(0, len(data), len(data))
+
+    def read(checksum: int) -> bytes:
+        sums = array("I", [checksum])
+        return contents((data,), item, sound, checksums=sums, crc32c=True)
+
+    assert read(crc) == data.ljust(PAGE, b"\0")
+    with pytest.raises(ImageError, match="the checksum of its block is wrong"):
+        read(crc ^ 1)
+
+
+def test_tables_of_checksums_that_cannot_be() -> None:
+    sound = block(0, len(PACKED), len(FULL))
+    for sums, sentence in (
+        (array("I", [1, 2]), "each block has a checksum"),
+        (array("I"), "each block has a checksum"),
+        (b"short", "items of 4 bytes"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            contents((PACKED,), part(0, 0), sound, checksums=sums)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self, cast
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, open_codec
 from migcomp.errors import (
     ImageError,
@@ -28,7 +29,7 @@ from migcomp.errors import (
 from migcomp.images.image import Run
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
-from migcomp.pipeline import Choice, Progress, compress
+from migcomp.pipeline import Progress, compress
 from migcomp.results import Block
 from migcomp.workqueue import ThreadedWorkqueue
 from tests.conftest import (
@@ -189,7 +190,8 @@ INTERRUPTED = """
 import sys
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
-from migcomp.pipeline import Choice, compress
+from migcomp.choice import Choice
+from migcomp.pipeline import compress
 
 with open_image(sys.argv[1]) as image, OutputFile(sys.argv[2]) as sink:
     compress(image, sink, Choice(handler="slow:Slow", packet_pages=1, threads=2))
@@ -397,3 +399,12 @@ def test_the_queue_was_used() -> None:
     assert len(result.workers) == 3
     assert result.request_times.p50 <= result.request_times.most
     assert result.request_times.most > 0
+
+
+def test_progress_of_holes() -> None:
+    told: list[int] = []
+    with memory_file(size=64 << 20) as path, open_image(path) as image:
+        result = compress(
+            image, None, Choice(), progress=lambda pages, size: told.append(pages)
+        )
+    assert result.pages.zero == told[-1] == (64 << 20) // PAGE

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import restore
 from migcomp.stream.reader import open_stream
 from tests.qemu_tools import COMPRESSED, NORMAL, XBZRLE, ZERO, decode

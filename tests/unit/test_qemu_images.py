@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migcomp.choice import Choice
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import make_page, memory_file, piped, restored
 from tests.qemu_tools import (

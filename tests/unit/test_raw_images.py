@@ -18,12 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migcomp.choice import Choice
 from migcomp.errors import ImageError, LayoutError
 from migcomp.images import file
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH
 from migcomp.images.open import open_image as open_any
 from migcomp.images.raw import RawImage, spool
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import PAGE, make_pages, memory_file
 

@@ -15,11 +15,12 @@ from typing import BinaryIO, cast
 import pytest
 
 from migcomp._core import xxh64
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS
 from migcomp.errors import CodecUnavailable, Mismatch, StreamError, WorkerError
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block
 from migcomp.stream.reader import StreamReader, open_stream
@@ -350,3 +351,12 @@ def test_xxh64_is_xxh64() -> None:
     assert xxh64(b"abc") == 0x44BC2CF5AD770999
     long = b"Nobody inspects the spammish repetition"
     assert xxh64(long) == 0xFBCEA83C8A378BF1
+
+
+def test_no_request_is_busy_twice() -> None:
+    """A channel's thread may be asked again and again for one request."""
+    choice = Choice(grouping="stream", channels=2, packet_pages=1)
+    stream, _ = compressed(make_pages("rows", "text") * 100, choice)
+    with memory_file(stream) as source, open_stream(source) as reader:
+        queue = verify(reader, threads=2, requests_per_thread=1).queue
+    assert 0 < queue.busy <= queue.requests == 200

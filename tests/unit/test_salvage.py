@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, open_codec
 from migcomp.errors import StreamError
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import restore
 from migcomp.results import Block, RunResult
 from migcomp.stream.reader import open_stream

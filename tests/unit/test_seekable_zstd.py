@@ -192,6 +192,14 @@ def test_flipped_bits_are_found(tmp_path: Path) -> None:
             ours(bytes(spoilt))
 
 
+def test_checksums_of_the_seek_table_are_checked() -> None:
+    """These frames have none of their own."""
+    data = bytearray(seekable([A, B], checksums=True))
+    data[-10] ^= 1  # of the last entry's checksum
+    with pytest.raises(ImageError, match="page 3: the checksum of its block is wrong"):
+        ours(bytes(data))
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

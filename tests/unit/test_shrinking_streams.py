@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from migcomp.pipeline import Choice
+from migcomp.choice import Choice
 from tests.conftest import KINDS, PAGE, REPOSITORY, compressed, dissect, make_pages
 
 SHRINKING = """

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migcomp._core import xxh64
+from migcomp.choice import Choice
 from migcomp.codecs import CODECS, GROUPINGS
 from migcomp.errors import StreamError
 from migcomp.images.image import PAGE_SIZES
 from migcomp.images.open import open_image
 from migcomp.images.raw import RawImage
-from migcomp.pipeline import Choice, compress
+from migcomp.pipeline import compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block, PageCounts, RunResult
 from migcomp.stream.layout import INDEX_ENTRIES, StreamHeader, unpack_header

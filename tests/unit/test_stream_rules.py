@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from migcomp import _core
+from migcomp.choice import Choice
 from migcomp.errors import StreamError
-from migcomp.pipeline import Choice
 from migcomp.restore import restore, verify
 from migcomp.results import Block
 from migcomp.stream.layout import INDEX_ENTRIES

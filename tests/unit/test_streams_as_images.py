@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from migcomp.choice import Choice
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
-from migcomp.pipeline import Choice
 from migcomp.restore import verify
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream

@@ -117,6 +117,7 @@ static PyObject *bench_job_new(PyTypeObject *type, PyObject *args,
     self->job.work = cost_ns ? BENCH_FIXED : BENCH_EMPTY;
     if (cost_ns) {
         self->job.turns = bench_turns(cost_ns);
+        self->job.slowest_ns = cost_ns;
     }
     if ((memory &&
          bench_job_use_codec(self, memory, library, level, request_size)) ||
@@ -136,6 +137,13 @@ static const BenchDesign *find_design(const char *name)
     }
     PyErr_Format(PyExc_ValueError, "no design '%s'", name);
     return NULL;
+}
+
+/* None where count is NULL. */
+static PyObject *bench_count(void *count)
+{
+    return count ? PyLong_FromUnsignedLongLong(*(uint64_t *)count)
+                 : Py_NewRef(Py_None);
 }
 
 static PyObject *bench_job_round(PyObject *object, PyObject *args)
@@ -172,7 +180,7 @@ static PyObject *bench_job_round(PyObject *object, PyObject *args)
         return NULL;
     }
     return Py_BuildValue(
-        "{sLsLsLsLsLsKsKsKsKsKsKsKsK}", "wall_ns", (long long)round.wall_ns,
+        "{sLsLsLsLsLsKsKsKsO&sO&sKsKsK}", "wall_ns", (long long)round.wall_ns,
         "submitter_cpu_ns", (long long)round.submitter_cpu_ns, "cpu_ns",
         (long long)round.cpu_ns, "idle_ns", (long long)round.idle_ns,
         "idle_cpu_ns", (long long)round.idle_cpu_ns, "busy",
@@ -180,11 +188,22 @@ static PyObject *bench_job_round(PyObject *object, PyObject *args)
         (unsigned long long)round.counters.worker_wakeups,
         "submitter_wakeups",
         (unsigned long long)round.counters.submitter_wakeups, "worker_spins",
-        (unsigned long long)round.counters.worker_spins, "submitter_spins",
-        (unsigned long long)round.counters.submitter_spins, "lost",
+        bench_count, design->polls ? &round.counters.worker_spins : NULL,
+        "submitter_spins", bench_count,
+        design->polls ? &round.counters.submitter_spins : NULL, "lost",
         (unsigned long long)round.lost, "repeated",
         (unsigned long long)round.repeated, "wrong",
         (unsigned long long)round.wrong);
+}
+
+static PyObject *bench_job_patience_ns(PyObject *object, PyObject *number)
+{
+    uint32_t threads;
+
+    return to_uint32(number, &threads)
+               ? PyLong_FromLongLong(bench_patience_ns(
+                     &((BenchJobObject *)object)->job, threads))
+               : NULL;
 }
 
 static PyObject *bench_job_get(PyObject *object, void *which)
@@ -195,6 +214,7 @@ static PyObject *bench_job_get(PyObject *object, void *which)
 }
 
 static PyMethodDef bench_job_methods[] = {
+    {"patience_ns", bench_job_patience_ns, METH_O, NULL},
     {"round", bench_job_round, METH_VARARGS, NULL},
     {0},
 };
@@ -229,20 +249,6 @@ typedef struct BenchWorkerObject {
     SignalWord serving; /* locked by the thread that serves */
 } BenchWorkerObject;
 
-/* The argument of BenchWorker and BenchTally. */
-static BenchJobObject *bench_job_argument(PyTypeObject *type, PyObject *args,
-                                          PyObject *keywords)
-{
-    static char *names[] = {"job", NULL};
-    ModuleState *state = PyType_GetModuleState(type);
-    PyObject *job;
-
-    return PyArg_ParseTupleAndKeywords(args, keywords, "O!", names,
-                                       state->bench_job_type, &job)
-               ? (BenchJobObject *)job
-               : NULL;
-}
-
 static void bench_worker_dealloc(PyObject *object)
 {
     BenchWorkerObject *self = (BenchWorkerObject *)object;
@@ -255,15 +261,21 @@ static void bench_worker_dealloc(PyObject *object)
 static PyObject *bench_worker_new(PyTypeObject *type, PyObject *args,
                                   PyObject *keywords)
 {
-    BenchJobObject *job = bench_job_argument(type, args, keywords);
-    BenchWorkerObject *self =
-        job ? (BenchWorkerObject *)type->tp_alloc(type, 0) : NULL;
+    static char *names[] = {"job", NULL};
+    ModuleState *state = PyType_GetModuleState(type);
+    PyObject *job;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!", names,
+                                     state->bench_job_type, &job)) {
+        return NULL;
+    }
+    BenchWorkerObject *self = (BenchWorkerObject *)type->tp_alloc(type, 0);
 
     if (!self) {
         return NULL;
     }
-    self->job = (BenchJobObject *)Py_NewRef((PyObject *)job);
-    if (bench_worker_init(&self->worker, &job->job)) {
+    self->job = (BenchJobObject *)Py_NewRef(job);
+    if (bench_worker_init(&self->worker, &self->job->job)) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }

@@ -19,15 +19,29 @@ static void bench_tally_dealloc(PyObject *object)
 static PyObject *bench_tally_new(PyTypeObject *type, PyObject *args,
                                  PyObject *keywords)
 {
-    BenchJobObject *job = bench_job_argument(type, args, keywords);
-    BenchTallyObject *self =
-        job ? (BenchTallyObject *)type->tp_alloc(type, 0) : NULL;
+    static char *names[] = {"job", "requests", NULL};
+    ModuleState *state = PyType_GetModuleState(type);
+    PyObject *object;
+    uint64_t requests;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&", names,
+                                     state->bench_job_type, &object,
+                                     to_uint64, &requests)) {
+        return NULL;
+    }
+    BenchJobObject *job = (BenchJobObject *)object;
+
+    if (requests > job->job.requests) {
+        PyErr_SetString(PyExc_ValueError, "the job has not as many requests");
+        return NULL;
+    }
+    BenchTallyObject *self = (BenchTallyObject *)type->tp_alloc(type, 0);
 
     if (!self) {
         return NULL;
     }
-    self->job = (BenchJobObject *)Py_NewRef((PyObject *)job);
-    if (bench_tally_init(&self->tally, &job->job, job->job.requests)) {
+    self->job = (BenchJobObject *)Py_NewRef(object);
+    if (bench_tally_init(&self->tally, &job->job, requests)) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }

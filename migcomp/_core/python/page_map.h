@@ -5,7 +5,7 @@ typedef struct PageMapObject {
     PyObject_HEAD
     PageMap map;
     Py_buffer *buffers; /* of map.buffers_nr */
-    Py_buffer entries, deltas, blocks;
+    Py_buffer entries, deltas, blocks, checksums;
     LibraryObject *libraries[PAGE_CODECS_MAX]; /* of the map's codecs */
 } PageMapObject;
 
@@ -22,6 +22,7 @@ static void page_map_dealloc(PyObject *object)
     PyBuffer_Release(&self->entries);
     PyBuffer_Release(&self->deltas);
     PyBuffer_Release(&self->blocks);
+    PyBuffer_Release(&self->checksums);
     for (unsigned i = 0; i < PAGE_CODECS_MAX; i++) {
         Py_CLEAR(self->libraries[i]);
     }
@@ -99,11 +100,13 @@ static int read_extents(PageMapObject *self, PyObject *tuple)
     return 0;
 }
 
-/* A table of items of 16 bytes; None is an empty one.  Their number or -1. */
-static Py_ssize_t read_table(PyObject *table, Py_buffer *buffer)
-{
-    enum { ITEM = 16 };
+enum { ITEM = 16 };
 
+/* A table of items of that many bytes; None is an empty one.  Their number or
+ * -1. */
+static Py_ssize_t read_table(PyObject *table, Py_ssize_t item,
+                             Py_buffer *buffer)
+{
     _Static_assert(sizeof(PageEntry) == ITEM && sizeof(PageDelta) == ITEM &&
                        sizeof(PageBlock) == ITEM,
                    "they are written by others, too");
@@ -113,11 +116,11 @@ static Py_ssize_t read_table(PyObject *table, Py_buffer *buffer)
     if (PyObject_GetBuffer(table, buffer, PyBUF_SIMPLE)) {
         return -1;
     }
-    if (buffer->len % ITEM || buffer->len / ITEM > UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "a table has items of 16 bytes");
+    if (buffer->len % item || buffer->len / item > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "a table has items of %zd bytes", item);
         return -1;
     }
-    return buffer->len / ITEM;
+    return buffer->len / item;
 }
 
 static int read_codecs(PageMapObject *self, PyObject *codecs,
@@ -148,14 +151,20 @@ static int read_codecs(PageMapObject *self, PyObject *codecs,
 }
 
 static int read_tables(PageMapObject *self, PyObject *entries,
-                       PyObject *deltas, PyObject *blocks, PyObject *codecs,
-                       PyTypeObject *library_type)
+                       PyObject *deltas, PyObject *blocks, PyObject *checksums,
+                       PyObject *codecs, PyTypeObject *library_type)
 {
-    Py_ssize_t pages = read_table(entries, &self->entries);
-    Py_ssize_t changes = pages < 0 ? -1 : read_table(deltas, &self->deltas);
-    Py_ssize_t count = changes < 0 ? -1 : read_table(blocks, &self->blocks);
+    Py_ssize_t pages = read_table(entries, ITEM, &self->entries);
+    Py_ssize_t changes =
+        pages < 0 ? -1 : read_table(deltas, ITEM, &self->deltas);
+    Py_ssize_t count =
+        changes < 0 ? -1 : read_table(blocks, ITEM, &self->blocks);
+    Py_ssize_t sums =
+        count < 0 ? -1
+                  : read_table(checksums, (Py_ssize_t)sizeof(uint32_t),
+                               &self->checksums);
 
-    if (count < 0 || read_codecs(self, codecs, library_type)) {
+    if (sums < 0 || read_codecs(self, codecs, library_type)) {
         return -1;
     }
     if (entries == Py_None) {
@@ -166,11 +175,16 @@ static int read_tables(PageMapObject *self, PyObject *entries,
                         "entries stand for extents and pages");
         return -1;
     }
+    if (checksums != Py_None && sums != count) {
+        PyErr_SetString(PyExc_ValueError, "each block has a checksum");
+        return -1;
+    }
     self->map.entries = self->entries.buf;
     self->map.deltas = self->deltas.buf;
     self->map.deltas_nr = (uint32_t)changes;
     self->map.blocks = self->blocks.buf;
     self->map.blocks_nr = (uint32_t)count;
+    self->map.checksums = self->checksums.buf;
     self->map.pages = (uint64_t)pages;
     return 0;
 }
@@ -180,21 +194,23 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
 {
     static char *names[] = {"buffer", "extents", "page_size", "mapped",
                             "pages",  "entries", "deltas",    "blocks",
-                            "codecs", NULL};
+                            "codecs", "checksums", "crc32c",  NULL};
     PyObject *module = PyType_GetModuleByDef(type, &core_module);
     PyObject *buffer, *extents, *entries = Py_None, *deltas = Py_None;
     PyObject *blocks = Py_None, *codecs = NULL, *copy = NULL, *libraries = NULL;
+    PyObject *checksums = Py_None;
     uint32_t page_size;
     uint64_t pages = 0;
-    int mapped;
+    int mapped, crc32c_sums = 0;
     PageMapObject *self;
 
     if (!module ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "OO!O&p|$O&OOOO!:PageMap",
+        !PyArg_ParseTupleAndKeywords(args, keywords, "OO!O&p|$O&OOOO!Op:PageMap",
                                      names, &buffer, &PyList_Type, &extents,
                                      to_uint32, &page_size, &mapped, to_uint64,
                                      &pages, &entries, &deltas, &blocks,
-                                     &PyTuple_Type, &codecs) ||
+                                     &PyTuple_Type, &codecs, &checksums,
+                                     &crc32c_sums) ||
         check_page_size(page_size)) {
         return NULL;
     }
@@ -205,6 +221,7 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
     self->map.pages = pages;
     self->map.page_size = page_size;
     self->map.mapped = mapped;
+    self->map.crc32c = crc32c_sums;
     int failed = mapped ? guard_install() : 0;
 
     if (failed) {
@@ -219,7 +236,7 @@ static PyObject *page_map_new(PyTypeObject *type, PyObject *args,
 
     if (!copy || !libraries || hold_buffers(self, buffer) ||
         read_extents(self, copy) ||
-        read_tables(self, entries, deltas, blocks, libraries,
+        read_tables(self, entries, deltas, blocks, checksums, libraries,
                     state->library_type)) {
         Py_CLEAR(self);
     }

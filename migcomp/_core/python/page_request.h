@@ -150,6 +150,7 @@ static PyMethodDef page_request_methods[] = {
     {"load", page_request_load, METH_VARARGS, NULL},
     {"read", page_request_read, METH_VARARGS, NULL},
     {"load_record", page_request_load_record, METH_VARARGS, NULL},
+    {"entropies", page_request_entropy, METH_NOARGS, NULL},
     {"write_pages", page_request_write_pages, METH_VARARGS, NULL},
     {"restore_deduplicated", page_request_restore, METH_O, NULL},
     {"write_deduplicated", page_request_write, METH_NOARGS, NULL},

@@ -7,14 +7,14 @@ import click
 
 from migcomp.cli.groups import LazyGroup
 
-_COMMANDS = ("queue",)
+_COMMANDS = ("sweep", "show", "compare", "check", "export", "queue")
 
 
 @click.group(
     cls=LazyGroup,
     package="migcomp.cli.bench",
     names=_COMMANDS,
-    short_help="Measure work queues.",
+    short_help="Sweep over settings, compare, and measure work queues.",
 )
 def command() -> None:
     """Measure repeatedly, check what comes out, and keep every sample."""

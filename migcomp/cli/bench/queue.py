@@ -194,4 +194,4 @@ def command(
         from migcomp.report.queue_bench import render
 
         with writing(STANDARD):
-            render(result, open_console(sys.stdout, color))
+            render(result, open_console(sys.stdout, color, least_width=60))

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PageRequest: the entropy of its pages. */
+
+/* entropies() -> two bytes for each page */
+static PyObject *page_request_entropy(PyObject *object, PyObject *unused)
+{
+    RequestObject *self = (RequestObject *)object;
+    ModuleState *state = state_of(object);
+    BoundRequest *bound = state ? live_for(self, true) : NULL;
+    int failed;
+
+    (void)unused;
+    if (!bound) {
+        return NULL;
+    }
+    if (!bound->page.input) {
+        return PyBytes_FromStringAndSize(NULL, 0);
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(
+        NULL, (Py_ssize_t)(bound->page.pages * sizeof(uint16_t)));
+
+    if (!bytes) {
+        return NULL;
+    }
+    pin(self);
+    Py_BEGIN_ALLOW_THREADS
+    failed = page_request_entropies(self->job, &bound->page,
+                                    (uint16_t *)PyBytes_AS_STRING(bytes));
+    Py_END_ALLOW_THREADS
+    unpin(self);
+    if (failed) {
+        Py_CLEAR(bytes);
+        raise_page_failure(state, bound->page.first_page,
+                           "the image became shorter while it was read");
+    }
+    return bytes;
+}

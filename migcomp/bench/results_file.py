@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The file of a sweep: JSON Lines, appended to sample by sample.
+
+The first line is the plan, with the schema; the others are machines, each before
+its first sample, and samples.  Each line goes to the disk before the next run, so
+that a kill loses no more than the run under way; a last line without its end is
+what a kill left, and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self
+
+from migcomp.bench.records import from_record, to_record
+from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
+from migcomp.errors import ResultsError
+from migcomp.stream.sink import write_all
+
+SCHEMA = "migcomp.sweep/1"
+
+#: What differs between two machines, in words.
+_WORDS = {
+    "host": "machine",
+    "cpu": "CPU",
+    "cpus": "number of CPUs",
+    "cores": "number of cores",
+    "usable_cpus": "number of usable CPUs",
+    "memory_bytes": "size of memory",
+    "python": "Python",
+    "migcomp": "version of migcomp",
+    "codecs": "library of a codec",
+}
+
+#: No line of ours is that long.
+_LINE_MOST = 16 << 20
+
+
+def read_results(path: str) -> Sweep:
+    """The sweep in ``path``, complete or not.  Raises ResultsError."""
+    try:
+        with Path(path).open("rb") as file:
+            return _read(path, _lines(path, file))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+class ResultsFile:
+    """Appends to a sweep's file, which is made if there is none.
+
+    ``sweep`` is what it holds already.  Raises ResultsError for a file of another
+    plan, or one that another process appends to, and OSError.
+    """
+
+    def __init__(self, path: str, plan: SweepPlan) -> None:
+        self.path = path
+        fresh = not Path(path).exists()
+        self._file = FileIO(path, "xb" if fresh else "rb+")
+        try:
+            self._lock()
+            if fresh:
+                self.sweep = Sweep(plan, ())
+                self._append({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
+                _sync_folder(path)
+            else:
+                self.sweep = read_results(path)
+                self._check_plan(plan)
+                self._cut_off_rest()
+            self._machines = {machine.id for machine in self.sweep.machines}
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def check_machine(self, here: SweepMachine) -> None:
+        """That what is added will have been measured where the rest was.
+
+        Raises ResultsError.
+        """
+        for machine in self.sweep.machines:
+            if machine != here:
+                raise ResultsError(
+                    f"{self.path} holds samples of {_other(machine, here)}; go on "
+                    "there, or give another -o"
+                )
+
+    def add(self, machine: SweepMachine, sample: SweepSample) -> None:
+        """Both are on the disk when this returns.  Raises OSError."""
+        if machine.id not in self._machines:
+            self._append({"kind": "machine"} | to_record(machine))
+            self._machines.add(machine.id)
+        self._append({"kind": "sample"} | to_record(sample))
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsError(
+                f"{self.path} is being written by another sweep; wait for its end, or "
+                "give another -o"
+            ) from None
+
+    def _check_plan(self, plan: SweepPlan) -> None:
+        for what in ("images", "settings", "rounds"):
+            if getattr(self.sweep.plan, what) != getattr(plan, what):
+                raise ResultsError(
+                    f"{self.path} holds the results of a sweep with other {what}; "
+                    "repeat the command that began it, or give another -o"
+                )
+
+    def _append(self, record: dict[str, object]) -> None:
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+        write_all(self._file, line + b"\n")
+        os.fdatasync(self._file.fileno())
+
+    def _cut_off_rest(self) -> None:
+        """Takes away a last line that is not whole."""
+        end = self._file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 65536)
+            self._file.seek(start)
+            newline = self._file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        self._file.truncate(end)
+        self._file.seek(end)
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _other(theirs: SweepMachine, ours: SweepMachine) -> str:
+    """As in ``another kernel (Linux 6.1)``: what is the first to differ."""
+    for field in fields(SweepMachine):
+        there, here = getattr(theirs, field.name), getattr(ours, field.name)
+        if field.name == "id" or there == here:
+            continue
+        what = _WORDS.get(field.name, field.name)
+        shown = "" if field.name == "codecs" else f" ({there})"
+        return f"another {what}{shown}"
+    return "another machine"
+
+
+def _lines(path: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := file.readline(_LINE_MOST):
+        number += 1
+        if not line.endswith(b"\n"):
+            if len(line) < _LINE_MOST:
+                return
+            _refuse(path, number, "it is too long")
+        yield number, line
+
+
+def _read(path: str, lines: Iterator[tuple[int, bytes]]) -> Sweep:
+    plan: SweepPlan | None = None
+    machines: dict[str, SweepMachine] = {}
+    samples: list[SweepSample] = []
+    seen: set[tuple[int, int, int]] = set()
+    for number, line in lines:
+        try:
+            content = json.loads(line, parse_constant=_no_number)
+            if plan is None:
+                plan = _plan(path, content)
+                continue
+            kind = content.get("kind") if isinstance(content, dict) else None
+            if kind == "machine":
+                machine = from_record(SweepMachine, content)
+                machines[machine.id] = machine
+            elif kind == "sample":
+                sample = from_record(SweepSample, content)
+                _check(sample, plan, machines)
+                key = (sample.image, sample.setting, sample.round)
+                if key in seen:
+                    raise ValueError("it repeats a sample")
+                seen.add(key)
+                samples.append(sample)
+        except (ValueError, RecursionError) as error:
+            if plan is None:
+                _refuse_all(path)
+            _refuse(path, number, str(error))
+    if plan is None:
+        _refuse_all(path)
+    return Sweep(plan, tuple(machines.values()), tuple(samples))
+
+
+def _plan(path: str, content: object) -> SweepPlan:
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema == SCHEMA:
+        plan = from_record(SweepPlan, content)
+        for setting in plan.settings:
+            if not setting.name.isprintable():
+                raise ValueError("a name holds what cannot be printed")
+        return plan
+    if isinstance(schema, str) and schema.startswith("migcomp.sweep/"):
+        raise ResultsError(
+            f"{path} has the schema {schema[:40]!r}; this version of migcomp reads "
+            f"{SCHEMA}"
+        )
+    raise ValueError("it is no plan")
+
+
+def _check(
+    sample: SweepSample, plan: SweepPlan, machines: dict[str, SweepMachine]
+) -> None:
+    for what, number, count in (
+        ("image", sample.image, len(plan.images)),
+        ("setting", sample.setting, len(plan.settings)),
+        ("round", sample.round, plan.rounds + 1),
+    ):
+        if not 0 <= number < count:
+            raise ValueError(f"the plan has no {what} {number}")
+    result = sample.result
+    if not (result.wall_seconds > 0 and result.image_bytes > 0 < result.stream_bytes):
+        raise ValueError("it measured nothing")
+    if sample.machine not in machines:
+        raise ValueError(f"no machine {sample.machine!r} came before")
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _refuse(path: str, number: int, why: str) -> NoReturn:
+    raise ResultsError(f"{path} is damaged in line {number}: {why}")
+
+
+def _refuse_all(path: str) -> NoReturn:
+    raise ResultsError(f"{path} is no file of results that migcomp bench sweep wrote")

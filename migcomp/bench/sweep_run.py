@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Taking one sample of a sweep, in whatever process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from migcomp.bench.page_cache import cached_share, read_through
+from migcomp.bench.sweep_machine import sweep_machine
+from migcomp.bench.sweep_results import (
+    PAGE_SIZE_STEPS,
+    WARM_UP,
+    Setting,
+    SweepMachine,
+    SweepSample,
+    SweptImage,
+)
+from migcomp.choice import Choice
+from migcomp.images.file import ImageFile, is_url, open_file
+from migcomp.images.image import Image
+from migcomp.images.open import image_in, open_image
+from migcomp.images.remote import local_copy
+from migcomp.measure import PageSizes, coarser
+from migcomp.pipeline import compress
+from migcomp.results import RunResult
+
+_REGIONS_MOST = 1024
+
+#: Copies of images behind URLs, one for all samples of this process.
+_copies: dict[str, ImageFile] = {}
+
+#: Images that this process has read: the others are run once uncounted first.
+_warm: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One sample that is to be taken; all of it can be sent to another machine."""
+
+    image: SweptImage
+    setting: Setting
+    image_number: int
+    setting_number: int
+    round: int
+
+
+def take(task: Task) -> tuple[SweepMachine, SweepSample]:
+    """Runs a setting once.  Raises what compress and open_image raise."""
+    if task.round != WARM_UP and task.image.path not in _warm:
+        _compress(task, None)
+    _warm.add(task.image.path)
+    sizes = None
+    if task.round == WARM_UP and task.setting.grouping == "page":
+        sizes = PageSizes(task.image.page_size, PAGE_SIZE_STEPS)
+    here = sweep_machine()
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    load = os.getloadavg()[0]
+    cached = _cached(_file_of(task.image.path), read=task.round != WARM_UP)
+    result = _compress(task, sizes)
+    keep_map = task.round == WARM_UP and task.setting_number == 0
+    return here, SweepSample(
+        image=task.image_number,
+        setting=task.setting_number,
+        round=task.round,
+        machine=here.id,
+        pid=os.getpid(),
+        started=started,
+        load=load,
+        cached_share=cached,
+        result=replace(
+            result,
+            regions=coarser(result.regions, _REGIONS_MOST) if keep_map else (),
+            blocks=result.blocks if task.round == WARM_UP else (),
+        ),
+        page_sizes=None if sizes is None else sizes.counts(),
+    )
+
+
+def open_swept(path: str, page_size: int) -> Image:
+    """As open_image, which would copy what is behind a URL for each sample.
+
+    Raises ImageError.
+    """
+    if not is_url(path):
+        return open_image(path, page_size=page_size)
+    if path not in _copies:
+        _copies[path] = open_file(path)
+    file = local_copy(path, _copies[path].fd)
+    try:
+        return image_in(file, page_size=page_size)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _cached(path: str, *, read: bool) -> float | None:
+    """How much of the file is in the page cache; with ``read``, all if it fits."""
+    share = cached_share(path)
+    if share is None or share == 1 or not read:
+        return share
+    read_through(path)
+    return cached_share(path)
+
+
+def _file_of(path: str) -> str:
+    """What is read for it: itself, or the copy of what is behind a URL."""
+    return f"/proc/self/fd/{_copies[path].fd}" if path in _copies else path
+
+
+def _compress(task: Task, sizes: PageSizes | None) -> RunResult:
+    setting = task.setting
+    choice = Choice(
+        codec=setting.codec,
+        level=setting.level,
+        grouping=setting.grouping,
+        threads=setting.threads,
+        dedup=setting.dedup,
+    )
+    with open_swept(task.image.path, task.image.page_size) as image:
+        return compress(image, None, choice, sizes=sizes)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp bench check``: whether anything became worse, for use in CI."""
+
+from __future__ import annotations
+
+import click
+
+from migcomp.cli.bench.forms import Form, form_options, print_comparison
+from migcomp.cli.bench.lists import Percent
+from migcomp.cli.options import FILE
+
+
+@click.command(short_help="Fail when a setting became worse than a baseline.")
+@click.argument("results", type=FILE)
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", required=True, help="The results before."
+)
+@click.option(
+    "--max-regression",
+    "most",
+    type=Percent(),
+    metavar="PERCENT",
+    default="5%",
+    show_default=True,
+    help="How much slower a setting may be, if that is significant, and how much less "
+    "it may compress.",
+)
+@form_options
+def command(results: str, baseline: str, most: float, form: Form) -> None:
+    """Compare RESULTS with a baseline as migcomp bench compare does.
+
+    Exit code 11 says that a setting became worse by more than is allowed, or was
+    not measured any more.
+    """
+    from migcomp.bench.compare import compare
+    from migcomp.bench.results_file import read_results
+    from migcomp.errors import Regression
+
+    before, after = read_results(baseline), read_results(results)
+    comparison = compare(before, after, (baseline, results))
+    print_comparison(comparison, form)
+    found = [
+        f"{pair.before.setting.name} is {' and '.join(worse)}"
+        for pair in comparison.pairs
+        if (worse := pair.regressed(most))
+    ]
+    found += [f"{figures.setting.name} is missing" for figures in comparison.missing]
+    if found:
+        raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From an image to what there is to tell about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from migcomp.codecs import open_codec
+from migcomp.errors import ImageError
+from migcomp.explain.layout import Cutter
+from migcomp.explain.previous import Earlier
+from migcomp.explain.results import ENTROPY_STEPS, Explanation
+from migcomp.explain.scan import scan
+from migcomp.explain.techniques import Techniques
+from migcomp.images.decode import readable_again
+from migcomp.images.image import Image
+from migcomp.measure import machine
+
+#: (pages done, all): of looking at the image, and at an earlier one.
+Progress = Callable[[int, int], None]
+
+DEFAULT_SAMPLE = 64 << 20
+
+
+def explain(
+    image: Image,
+    previous: Image | None = None,
+    *,
+    sample_bytes: int = DEFAULT_SAMPLE,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Every page is looked at; compression is tried on ``sample_bytes`` of them.
+
+    The same ``seed`` draws the same sample of the same image.  An image that is a
+    pipe or has encoded pages is first brought to a temporary file.  Raises
+    ImageError, CodecUnavailable and WorkerError.
+    """
+    started = time.perf_counter()
+    codec = open_codec("zstd", level=1)
+    with ExitStack() as stack:
+        source = _readable(image, stack)
+        before = None if previous is None else _readable(previous, stack)
+        pages = source.pages or 0
+        if not pages:
+            raise ImageError(f"{image.path} holds no memory")
+        all_pages = pages if before is None else 2 * pages
+        # First, because it may find that the two cannot be compared.
+        earlier = None if before is None else Earlier(source, before, Cutter(source))
+
+        def watch(done: int) -> None:
+            if progress is not None:
+                progress(done, all_pages)
+
+        found = scan(source, threads=threads, progress=watch)
+        techniques = Techniques(
+            source,
+            found,
+            codec,
+            sample_bytes=sample_bytes,
+            seed=seed,
+            threads=threads,
+        )
+        techniques.look()
+        dictionary = techniques.train(techniques.compress())
+        difference = None
+        if earlier is not None:
+            difference = techniques.delta(earlier, lambda done: watch(pages + done))
+        return Explanation(
+            image=image.path,
+            format=image.format,
+            page_size=image.page_size,
+            image_bytes=sum(block.length for block in source.blocks),
+            blocks=tuple(source.blocks),
+            total=found.total,
+            stretches=tuple(found.stretches),
+            map=found.map,
+            entropies=tuple(found.entropies[n] for n in range(8 * ENTROPY_STEPS)),
+            distances=tuple(
+                found.distances[n] for n in range(max(found.distances, default=-1) + 1)
+            ),
+            techniques=tuple(techniques.found),
+            sample=techniques.sample,
+            dictionary=dictionary,
+            previous=difference,
+            codec=codec.info,
+            level=codec.level,
+            machine=machine(),
+            wall_seconds=time.perf_counter() - started,
+        )
+
+
+def _readable(image: Image, stack: ExitStack) -> Image:
+    """The image is the caller's to close, and a copy the stack's."""
+    again = readable_again(image)
+    return again if again is image else stack.enter_context(again)

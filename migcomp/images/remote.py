@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Images behind a URL: copied, range by range, to an unnamed temporary file.
+
+What is measured afterwards is compression, and not the network.  fsspec knows the
+protocols (https, s3, gs, ssh and others), each with a package of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from tempfile import TemporaryFile
+from typing import Any
+
+from migcomp.errors import ImageError
+from migcomp.images.file import Copied, ImageFile, no_room_for_copy
+
+#: Read at a time, and all of it that is ever in memory.
+_RANGE = 8 << 20
+
+
+def open_url(url: str, watch: Copied | None = None) -> ImageFile:
+    """A copy, which takes as much room in ``$TMPDIR`` as the image.
+
+    ``watch`` is told how many bytes are copied.  Raises ImageError.
+    """
+    with TemporaryFile(buffering=0) as copy:
+        for data in _ranges(url):
+            try:
+                copy.write(data)
+            except OSError as error:
+                raise no_room_for_copy(url, error) from error
+            if watch is not None:
+                watch(copy.tell())
+        return local_copy(url, copy.fileno(), watch)
+
+
+def local_copy(url: str, fd: int, watch: Copied | None = None) -> ImageFile:
+    """The file again that open_url made; ``fd`` stays the caller's."""
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return ImageFile(url, again, watch)
+    except BaseException:
+        os.close(again)
+        raise
+
+
+def _ranges(url: str) -> Iterator[bytes]:
+    """The content, in order."""
+    try:
+        url_to_fs = import_module("fsspec.core").url_to_fs
+    except ImportError:
+        raise ImageError(
+            f"reading {url} needs a package: pip install 'migcomp[remote]'"
+        ) from None
+    try:
+        yield from _read(*url_to_fs(url))
+    except ImageError:
+        raise
+    except Exception as error:  # each protocol has errors of its own
+        told = str(error) or type(error).__name__
+        raise ImageError(f"{url} cannot be read: {told}") from error
+
+
+def _read(system: Any, path: str) -> Iterator[bytes]:
+    done = 0
+    with system.open(path, "rb", block_size=_RANGE, cache_type="none") as file:
+        size = getattr(file, "size", None)
+        try:
+            while data := file.read(_RANGE):
+                done += len(data)
+                yield data
+        except ValueError:
+            # So fsspec tells of a web server that knows no ranges.
+            for data in _read_through(system, path, done):
+                done += len(data)
+                yield data
+    if size is not None and done != size:
+        raise ValueError(f"it ended after {done} of {size} bytes")
+
+
+def _read_through(system: Any, path: str, skipped: int) -> Iterator[bytes]:
+    """From the beginning, in one go, without the first bytes."""
+    with system.open(path, "rb", block_size=0) as file:
+        while data := file.read(_RANGE):
+            kept = data[skipped:]
+            skipped -= len(data) - len(kept)
+            if kept:
+                yield kept

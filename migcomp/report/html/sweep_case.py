@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a page tells of a sweep: one image's settings, and which are worth having."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+
+from migcomp.bench.pareto import LINKS, Best, Point, best_links, front
+from migcomp.bench.sweep_figures import Figures
+from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
+from migcomp.errors import ResultsError
+from migcomp.images.image import PAGE_SIZES
+from migcomp.report.parts import short_name
+from migcomp.results import RunResult
+
+_NUMBERS_END = 1 << 64
+_UNSTEADY = 0.1  # relative MAD
+
+
+@dataclass(frozen=True)
+class Case:
+    """``figures``: of each setting.  ``points`` are of pages that are not zero, what
+    compression and a link have to do with; ``front`` and ``best`` count through
+    both."""
+
+    title: str
+    figures: tuple[Figures, ...]
+    points: tuple[Point, ...]
+    front: tuple[int, ...]
+    best: tuple[Best, ...]
+
+    @property
+    def by_family(self) -> dict[Family, list[Figures]]:
+        """Those that differ by their threads only, the fewest first."""
+        families: dict[Family, list[Figures]] = {}
+        for each in sorted(self.figures, key=lambda f: f.setting.threads):
+            families.setdefault(family(each.setting), []).append(each)
+        return families
+
+    @property
+    def widest(self) -> list[Figures]:
+        """Of each family the setting with the most threads, as in the plan."""
+        last = {id(members[-1]) for members in self.by_family.values()}
+        return [each for each in self.figures if id(each) in last]
+
+    def warm_ups(self) -> Iterator[SweepSample]:
+        for each in self.figures:
+            if each.series.warm_up is not None:
+                yield each.series.warm_up
+
+
+@dataclass(frozen=True)
+class Family:
+    codec: str
+    level: int
+    grouping: str
+    dedup: bool
+
+    @property
+    def name(self) -> str:
+        dedup = " dedup" if self.dedup else ""
+        return f"{self.codec}-{self.level} {self.grouping}{dedup}"
+
+
+def family(setting: Setting) -> Family:
+    return Family(setting.codec, setting.level, setting.grouping, setting.dedup)
+
+
+def titles(sweeps: Mapping[str, Sweep]) -> dict[tuple[str, str], str]:
+    """What to call each image of each file: as shortly as tells it from the others."""
+    found = {
+        (path, image.path): short_name(image.path, "stdin")
+        for path, sweep in sweeps.items()
+        for image in sweep.plan.images
+    }
+    names = Counter(found.values())
+    images = Counter(image for _, image in found)
+    for (path, image), name in found.items():
+        if names[name] > 1:
+            found[path, image] = image if images[image] == 1 else f"{image} in {path}"
+    return found
+
+
+def cases(path: str, sweep: Sweep, names: Mapping[tuple[str, str], str]) -> list[Case]:
+    """One for each image that has samples, of which there must be one.  Raises
+    ResultsError."""
+    check(path, sweep)
+    found = []
+    for image in sweep.plan.images:
+        series = sweep.series_of(image)
+        if not series:
+            continue
+        figures = tuple(map(Figures, series))
+        points = tuple(each.point for each in figures)
+        best = tuple(front(points)), tuple(best_links(points))
+        found.append(Case(names[path, image.path], figures, points, *best))
+    if not found:
+        raise ResultsError(
+            f"{path} has no counted sample yet; let migcomp bench sweep go on"
+        )
+    return found
+
+
+def check(path: str, sweep: Sweep) -> None:
+    """Of what no sweep of ours leaves, no page can be made.  Raises ResultsError."""
+    possible = (
+        _bounded(sweep)
+        and all(image.page_size in PAGE_SIZES for image in sweep.plan.images)
+        and all(setting.threads > 0 for setting in sweep.plan.settings)
+        and all(_possible(sample.result) for sample in sweep.samples)
+    )
+    if not possible:
+        raise ResultsError(f"{path} is damaged: no sweep has such figures")
+
+
+def _bounded(value: object) -> bool:
+    """All numbers in it are finite, and none is absurd."""
+    if isinstance(value, int | float):
+        return abs(value) < _NUMBERS_END
+    if isinstance(value, tuple):
+        return all(map(_bounded, value))
+    return not is_dataclass(value) or all(
+        _bounded(getattr(value, field.name)) for field in fields(value)
+    )
+
+
+def _possible(result: RunResult) -> bool:
+    """What charts have an axis for is positive, or not negative."""
+    times = result.request_times
+    numbers = (
+        result.submitter_cpu_seconds,
+        *(worker.cpu_seconds for worker in result.workers),
+        *vars(result.pages).values(),
+        *(region.bytes_out for region in result.regions),
+        *(n for region in result.regions for n in vars(region.pages).values()),
+        *(block.length for block in result.blocks),
+        result.compressed_bytes,
+        *(time for time in vars(times).values() if time is not None),
+    )
+    positive = (result.image_bytes, result.stream_bytes, result.wall_seconds)
+    return min(numbers) >= 0 and min(positive) > 0
+
+
+def answer(case: Case) -> str:
+    """Which settings are worth having, and what to take where."""
+    if not any(each.result.nonzero_bytes for each in case.figures):
+        return "All pages are zero: there is nothing to compress."
+    worth = len(case.front)
+    count = len(case.figures)
+    text = (
+        f"{worth} of {count} settings are worth having: of each other one, some "
+        "setting makes less and is as fast, or is faster and makes as little."
+        if worth < count
+        else f"All {count} settings are worth having: none beats another in both size "
+        "and speed."
+    )
+    if not case.best:
+        return f"{text}  None shrinks the memory: send it as it is."
+    end = case.best[-1].fastest
+    text += (
+        f"  Compression pays on links up to {format_link(end)}; beyond, the pages as "
+        "they are would be there sooner."
+    )
+    noise = max(case.figures[number].noise for number in case.front)
+    if noise > _UNSTEADY:
+        text += (
+            f"  But rounds differ by up to {100 * noise:.0f} %: neighbours may change "
+            "places in a quieter measurement."
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class LinkRow:
+    """The best on a link of that name; None: the pages as they are."""
+
+    link: str
+    best: Figures | None
+    guest_bytes_per_second: float
+    plain_bytes_per_second: float
+
+
+def link_rows(case: Case) -> list[LinkRow]:
+    rows = []
+    for name, link in LINKS:
+        number = next(
+            (b.index for b in case.best if b.slowest <= link < b.fastest), None
+        )
+        if number is None:
+            rows.append(LinkRow(name, None, link, link))
+        else:
+            speed = case.points[number].on_link(link)
+            rows.append(LinkRow(name, case.figures[number], speed, link))
+    return rows
+
+
+def best_range(case: Case, number: int) -> str:
+    """The links on which the setting of that number is the best."""
+    for best in case.best:
+        if best.index == number:
+            if not best.slowest:
+                return f"up to {format_link(best.fastest)}"
+            return f"{format_link(best.slowest)} to {format_link(best.fastest)}"
+    return "none"
+
+
+def format_link(bytes_per_second: float) -> str:
+    bits = bytes_per_second * 8
+    if bits < 1e9:
+        return f"{bits / 1e6:.0f} Mbit/s"
+    return f"{bits / 1e9:.{0 if bits >= 1e11 else 1}f} Gbit/s"

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp bench show``, ``compare``, ``check`` and ``export``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migcomp.bench.results_file import ResultsFile
+from migcomp.bench.sweep_results import Sweep
+from tests.cli.conftest import (
+    command,
+    image_bytes,
+    program,
+    sentence,
+)
+from tests.sweeps import MACHINE, make_sweep, setting
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a small sweep."""
+    folder = tmp_path_factory.mktemp("sweep")
+    image, results = folder / "guest.raw", folder / "results"
+    image.write_bytes(image_bytes())
+    lists = ("--set", "quick", "-c", "lz4,zstd", "-g", "page", "-t", "1")
+    assert command("bench", "sweep", image, "-o", results, *lists).code == 0
+    return results
+
+
+@pytest.mark.parametrize("name", ["text", "json", "csv", "markdown", "prometheus"])
+def test_every_format(done: Path, name: str) -> None:
+    shown = command("bench", "show", done, "--format", name)
+    assert shown.code == 0, shown.errors
+    assert "lz4" in shown.text
+    compared = command("bench", "compare", done, done, "--format", name)
+    assert compared.code == 0, compared.errors
+    assert "lz4" in compared.text
+
+
+def keep(path: Path, sweep: Sweep) -> Path:
+    with ResultsFile(str(path), sweep.plan) as file:
+        for sample in sweep.samples:
+            file.add(MACHINE, sample)
+    return path
+
+
+STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Path:
+    names = (setting(), setting(level=2))
+    return keep(tmp_path / "baseline", make_sweep(dict.fromkeys(names, (99, STEADY))))
+
+
+@pytest.mark.parametrize(
+    ("speed", "stream", "most", "worse"),
+    [
+        (1.0, 99, "5%", ""),
+        (0.8, 99, "5%", ""),
+        (1.04, 99, "5%", ""),
+        (1.2, 99, "17%", ""),
+        (1.2, 99, "5%", "zstd-1 packet x2 is 16.7 % slower"),
+        (1.2, 99, "16.5", "zstd-1 packet x2 is 16.7 % slower"),
+        (1.0, 110, "5%", "zstd-1 packet x2 is 10.0 % less rate"),
+        (
+            1.2,
+            110,
+            "5%",
+            "zstd-1 packet x2 is 16.7 % slower and 10.0 % less rate",
+        ),
+    ],
+)
+def test_a_check(
+    baseline: Path, tmp_path: Path, speed: float, stream: int, most: str, worse: str
+) -> None:
+    now = make_sweep(
+        {
+            setting(): (stream, [x * speed for x in STEADY]),
+            setting(level=2): (99, STEADY),
+        }
+    )
+    results = keep(tmp_path / "results", now)
+    arguments = ("bench", "check", results, "--baseline", baseline)
+    done = command(*arguments, "--max-regression", most, "-q")
+    assert done.stdout == b""
+    if worse:
+        assert done.code == 11
+        assert sentence(done) == f"{results} is worse than {baseline}: {worse}"
+    else:
+        assert (done.code, done.errors) == (0, "")
+    assert "geometric mean" in command(*arguments).text
+
+
+def test_a_setting_that_is_gone_fails_the_check(baseline: Path, tmp_path: Path) -> None:
+    results = keep(tmp_path / "results", make_sweep({setting(): (99, STEADY)}))
+    done = command("bench", "check", results, "--baseline", baseline, "-q")
+    assert done.code == 11
+    assert sentence(done).endswith(": zstd-2 packet x2 is missing")
+
+
+@pytest.mark.parametrize("most", ["x", "-1", "5%%", "1e3", "1000000"])
+def test_percentages_that_are_none(baseline: Path, most: str) -> None:
+    base = ("bench", "check", baseline, "--baseline", baseline)
+    done = command(*base, f"--max-regression={most}")
+    assert done.code == 2
+    assert "is not a percentage such as 5% or 2.5%" in sentence(done)
+
+
+def test_nothing_in_common(baseline: Path, tmp_path: Path) -> None:
+    other = keep(tmp_path / "other", make_sweep({setting("lz4"): (99, STEADY)}))
+    done = command("bench", "compare", baseline, other)
+    assert done.code == 10
+    assert "have no setting of the same image in common" in sentence(done)
+
+
+@pytest.mark.parametrize("name", ["show", "compare", "check", "export"])
+def test_what_is_no_file_of_results(name: str, image: Path, baseline: Path) -> None:
+    more: dict[str, tuple[str | Path, ...]] = {
+        "compare": (baseline,),
+        "check": ("--baseline", baseline),
+        "export": ("--to", "csv", "-o", "-"),
+    }
+    done = command("bench", name, image, *more.get(name, ()))
+    assert done.code == 10
+    assert "is no file of results that migcomp bench sweep wrote" in sentence(done)
+
+
+def test_export(done: Path, tmp_path: Path) -> None:
+    output = tmp_path / "table"
+    base = ("bench", "export", done, "-o", output)
+    assert command(*base, "--to", "csv").code == 0
+    assert output.read_text().count("\n") == 13
+    again = command(*base, "--to", "jsonl")
+    assert again.code == 7
+    assert "exists already" in sentence(again)
+    assert command(*base, "--to", "jsonl", "--force").code == 0
+    assert len(list(map(json.loads, output.read_text().splitlines()))) == 12
+    assert command(*base, "--to", "parquet", "--force").code == 0
+    assert output.read_bytes().startswith(b"PAR1")
+    piped = program("bench", "export", done, "-o", "-", "--to", "csv")
+    assert piped.text.count("\n") == 13
+
+
+def test_without_the_package_for_parquet(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError")
+    output = tmp_path / "table"
+    arguments = ("bench", "export", done, "-o", output, "--to", "parquet")
+    told = program(*arguments, PYTHONPATH=str(tmp_path))
+    assert told.code == 7
+    assert sentence(told) == "Parquet needs a package: pip install 'migcomp[parquet]'"
+    assert not output.exists()
+
+
+def test_an_unfinished_sweep_can_be_shown(tmp_path: Path) -> None:
+    whole = make_sweep({setting(): (99, STEADY)})
+    part = keep(tmp_path / "part", replace(whole, samples=whole.samples[:3]))
+    shown = command("bench", "show", part)
+    assert shown.code == 0
+    assert "The sweep has 3 of 6 samples" in " ".join(shown.text.split())

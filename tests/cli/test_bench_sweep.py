@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""``migcomp bench sweep``, no test here looks at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from migcomp.bench.results_file import read_results
+from tests.cli.conftest import (
+    COMMAND,
+    Outcome,
+    command,
+    environment,
+    image_bytes,
+    program,
+    sentence,
+)
+from tests.cli.test_terminal import on_terminal
+
+LITTLE = ("-c", "lz4,zstd", "-g", "page", "-t", "1", "--set", "quick")
+
+
+def sweep(image: Path, results: Path, *more: str) -> Outcome:
+    return command("bench", "sweep", image, "-o", results, *LITTLE, *more)
+
+
+def test_a_sweep(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = sweep(image, results)
+    assert done.code == 0, done.errors
+    assert "best for a link" in done.text
+    lines = done.errors.splitlines()
+    assert lines[0] == "migcomp: warm-up, 0 of 12 samples"
+    assert re.fullmatch(r"migcomp: round 5, 11 of 12 samples, \d:\d\d left", lines[-1])
+    found = read_results(str(results))
+    assert [s.name for s in found.plan.settings] == ["lz4-1 page x1", "zstd-1 page x1"]
+    assert Counter(s.round for s in found.samples) == dict.fromkeys(range(6), 2)
+
+
+def test_a_sweep_that_is_complete_is_shown(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    assert sweep(image, results).code == 0
+    before = results.read_bytes()
+    again = sweep(image, results, "--json")
+    assert again.code == 0
+    assert again.errors == ""
+    assert len(again.json["samples"]) == 12
+    assert results.read_bytes() == before
+
+
+def test_two_images_and_lists(image: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.raw"
+    other.write_bytes(image_bytes(100, seed=2))
+    results = tmp_path / "results"
+    lists = ("-c", "zlib", "-l", "1-2,9", "-g", "page,stream", "-t", "1", "-q")
+    more = ("--dedup", "both", "--rounds", "6")
+    done = command("bench", "sweep", image, other, "-o", results, *lists, *more)
+    assert (done.code, done.stdout, done.stderr) == (0, b"", b"")
+    found = read_results(str(results))
+    assert len(found.plan.settings) == 3 * 2 * 2
+    assert found.plan.rounds == 6
+    assert len(found.samples) == found.wanted == 12 * 2 * 7
+
+
+def test_a_plan_from_a_file(image: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('rounds = 5\n[[sweep]]\ncodec = "lz4"\nlevel = [1, 2]\nthreads = 1')
+    results = tmp_path / "results"
+    chosen = ("--plan", str(plan), "-l", "2", "-q")
+    done = command("bench", "sweep", image, "-o", results, *chosen)
+    assert done.code == 0, done.errors
+    (found,) = read_results(str(results)).plan.settings
+    assert found.name == "lz4-2 packet x1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["-c", "gzip"], 2, "'gzip' is not one of zstd, lz4, zlib, none"),
+        (["-l", "x"], 2, "'x' is not a level, or levels as in 1-9"),
+        (["-l", "3-1"], 2, "'3-1' runs backwards"),
+        (["-l", "1-1001"], 2, "are more than 1000 levels"),
+        (["-l", "99"], 5, "lz4 has levels"),
+        (["-g", "book"], 2, "'book' is not one of page, packet, stream"),
+        (["-t", "0"], 2, "'0' is not a positive number"),
+        (["--rounds", "4"], 2, "a sweep takes 5 to 1000 rounds: fewer cannot tell"),
+        (["--plan", "none.toml", "--set", "full"], 2, "--plan takes the place of"),
+        (["--executor", "threads"], 2, "'threads' is none of processes, processes:N"),
+        (["--format", "csv", "--json"], 2, "--json is --format json"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    image: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    results = tmp_path / "results"
+    base = [a for a in ("--set", "quick") if "--set" not in arguments]
+    if not {"-c", "-l"} & set(arguments):
+        base += ["-c", "lz4"]
+    if "-l" in arguments:
+        base += ["-c", "lz4"]
+    done = command("bench", "sweep", image, "-o", results, *base, *arguments)
+    assert done.code == code
+    assert words in sentence(done)
+    assert not results.exists()
+
+
+def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    base = ("bench", "sweep", image, "-o", tmp_path / "results", "--plan", plan)
+    done = command(*base)
+    assert done.code == 2
+    assert "plan.toml cannot be read: No such file" in sentence(done)
+    plan.write_text("rounds = 5")
+    done = command(*base)
+    assert done.code == 2
+    assert "plan.toml has no table [[sweep]]" in sentence(done)
+
+
+def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = sweep(Path("-"), results)
+    assert (done.code, done.stdout) == (2, b"")
+    assert "standard input can be read only once" in sentence(done)
+    done = command("bench", "sweep", image, image, "-o", results, *LITTLE)
+    assert done.code == 2
+    assert "an image is named twice" in sentence(done)
+    done = sweep(tmp_path / "none.raw", results)
+    assert done.code == 3
+    assert "none.raw cannot be opened: No such file" in sentence(done)
+    assert not results.exists()
+
+
+def test_files_of_others_are_left_alone(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.write_bytes(image.read_bytes())
+    done = sweep(image, results)
+    assert done.code == 10
+    assert "is no file of results that migcomp bench sweep wrote" in sentence(done)
+    assert results.read_bytes() == image.read_bytes()
+    done = sweep(image, tmp_path / "no" / "results")
+    assert done.code == 7
+    assert "results cannot be written: No such file" in sentence(done)
+    results.unlink()
+    assert sweep(image, results, "-q").code == 0
+    done = sweep(image, results, "--rounds", "6")
+    assert done.code == 10
+    assert "with other rounds; repeat the command that began it" in sentence(done)
+    text = results.read_text()
+    kernel = os.uname().release
+    results.write_text(text.replace(kernel, "1.0"))
+    done = sweep(image, results)
+    assert done.code == 10
+    assert re.search(r"holds samples of another kernel \(.*1\.0\)", sentence(done))
+
+
+def test_a_codec_that_is_missing(image: Path, tmp_path: Path) -> None:
+    base = (
+        "bench",
+        "sweep",
+        image,
+        "-o",
+        tmp_path / "results",
+        "-t",
+        "1",
+        "-g",
+        "page",
+    )
+    done = program(*base, "--set", "quick", MIGCOMP_LIBLZ4="none")
+    assert done.code == 0, done.errors
+    assert "migcomp: left out: no library for lz4 was found" in done.errors
+    done = program(*base, "-c", "lz4,zstd", MIGCOMP_LIBLZ4="none")
+    assert done.code == 5
+    assert "no library for lz4" in sentence(done)
+
+
+# --- Interrupted ---------------------------------------------------------------------
+
+
+def started(image: Path, results: Path, *more: str) -> subprocess.Popen[bytes]:
+    """A sweep that would take long, with some samples taken already."""
+    base = ("bench", "sweep", image, "-o", results, *LITTLE, "--rounds", "900")
+    process = subprocess.Popen(
+        [*COMMAND, *base, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+    )
+    while process.poll() is None:
+        if results.exists() and results.read_bytes().count(b"\n") > 5:
+            break
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_an_interrupt_says_how_to_go_on(
+    image: Path, tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    results = tmp_path / "results"
+    with started(image, results) as process:
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert output == b""
+    count = len(read_results(str(results)).samples)
+    assert errors.decode().splitlines()[-2:] == [
+        f"migcomp: {results} has {count:,} of 1,802 samples; the same command goes on "
+        "from there",
+        f"migcomp: {word}",
+    ]
+
+
+def test_ctrl_c_reaches_processes_too(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with started(image, results, "--executor", "processes:2") as process:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    lines = errors.decode().splitlines()
+    assert all(line.startswith("migcomp: ") for line in lines)
+    assert lines[-1] == "migcomp: interrupted"
+    for pid in {sample.pid for sample in read_results(str(results)).samples}:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_kill_loses_the_sample_under_way_only(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with started(image, results) as process:
+        process.kill()
+        process.communicate(timeout=30)
+    before = read_results(str(results)).samples
+    assert len(before) >= 4
+    with started(image, results) as process:
+        while len(after := read_results(str(results)).samples) < len(before) + 4:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.communicate(timeout=30)
+    assert after[: len(before)] == before
+    assert len({(s.setting, s.round) for s in after}) == len(after)
+    assert len({s.pid for s in after}) == 2
+
+
+def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    limited = ["bash", "-c", 'ulimit -f 16; trap "" XFSZ; exec "$@"', "-", *COMMAND]
+    done = subprocess.run(
+        [*limited, "bench", "sweep", image, "-o", results, *LITTLE, "--rounds", "50"],
+        capture_output=True,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 7
+    lines = done.stderr.decode().splitlines()
+    assert "the same command goes on from there" in lines[-2]
+    assert lines[-1].startswith(f"migcomp: {results} cannot be written: File too large")
+    count = len(read_results(str(results)).samples)
+    assert f" has {count} of " in lines[-2]
+
+
+def test_on_a_terminal(image: Path, tmp_path: Path) -> None:
+    shown = on_terminal("bench", "sweep", image, "-o", tmp_path / "one", *LITTLE)
+    assert "sweeping" in shown
+    assert re.search(r"11 of 12, \d:\d\d left", shown)
+    assert "\x1b[1m" in shown
+    assert (
+        on_terminal(
+            "bench", "sweep", image, "-o", tmp_path / "two", *LITTLE, "-q", columns=40
+        )
+        == ""
+    )

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Images behind URLs: of files, of memory, and of a web server of our own."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from migcomp.bench import sweep_run
+from migcomp.bench.sweep import swept_image
+from migcomp.bench.sweep_results import Setting
+from migcomp.bench.sweep_run import Task, take
+from migcomp.choice import Choice
+from migcomp.errors import ImageError
+from migcomp.images import remote
+from migcomp.images.open import open_image
+from migcomp.pipeline import compress
+from tests.cli.conftest import command, image_bytes
+
+fsspec = pytest.importorskip("fsspec")
+CONTENT = image_bytes(600)
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves CONTENT; ``mode`` says how badly, and ``log`` keeps what was asked."""
+
+    mode = "ranges"
+    log: tuple[str, ...] = ()
+
+    def do_HEAD(self) -> None:
+        self._answer(b"", len(CONTENT))
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range", "")
+        Server.log += (wanted,)
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
+        if self.mode == "missing":
+            self.send_error(404)
+        elif match and self.mode == "ranges":
+            first, last = int(match[1]), min(int(match[2]), len(CONTENT) - 1)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(CONTENT)}")
+            self._send(CONTENT[first : last + 1])
+        elif self.mode == "short":
+            self._answer(CONTENT[:5000], len(CONTENT))
+            self.close_connection = True
+        else:
+            self._answer(CONTENT, len(CONTENT))
+
+    def _answer(self, data: bytes, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        if self.mode == "ranges":
+            self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _send(self, data: bytes) -> None:
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+class Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # clients go away before the end, when they ask for ranges in vain
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an image."""
+    Server.log = ()
+    with Quiet(("127.0.0.1", 0), Server) as web:
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{web.server_port}/guest.raw"
+        web.shutdown()
+        thread.join()
+
+
+def content_of(url: str) -> bytes:
+    with open_image(url) as image:
+        assert image.path == url
+        assert image.pages is not None
+        assert image.page_map is not None
+        return image.read(0, image.pages)
+
+
+def test_files_and_memory(tmp_path: Path) -> None:
+    path = tmp_path / "guest.raw"
+    path.write_bytes(CONTENT)
+    assert content_of(f"file://{path}") == CONTENT
+    fsspec.filesystem("memory").pipe("/guest.raw", CONTENT)
+    assert content_of("memory://guest.raw") == CONTENT
+
+
+def test_a_web_server_is_asked_for_ranges(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_RANGE", 1 << 20)
+    assert content_of(server) == CONTENT
+    assert Server.log == (
+        "bytes=0-1048575",
+        "bytes=1048576-2097151",
+        f"bytes=2097152-{len(CONTENT) - 1}",
+    )
+
+
+@pytest.mark.parametrize("size", [4096, 100_000, 1 << 20, 8 << 20])
+def test_a_web_server_that_knows_no_ranges(
+    server: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(Server, "mode", "whole")
+    monkeypatch.setattr(remote, "_RANGE", size)
+    assert content_of(server) == CONTENT
+
+
+def test_memory_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounded_memory: None
+) -> None:
+    path = tmp_path / "guest.raw"
+    with path.open("wb") as file:
+        file.truncate(512 << 20)
+    pieces = [len(data) for data in remote._ranges(f"file://{path}")]
+    assert pieces == [8 << 20] * 64
+
+
+@pytest.mark.parametrize("mode", ["missing", "short"])
+def test_what_a_web_server_does_not_give(
+    server: str, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(Server, "mode", mode)
+    with pytest.raises(ImageError, match=f"^{server} cannot be read: "):
+        open_image(server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://none.raw",
+        "file:///none/guest.raw",
+        "nothing://guest.raw",
+        "http://127.0.0.1:9/guest.raw",
+        "s3://bucket/guest.raw",
+    ],
+)
+def test_urls_that_lead_nowhere(url: str) -> None:
+    done = command("run", url)
+    assert done.code == 3
+    assert done.errors.startswith(f"migcomp: {url} cannot be read: ")
+    assert done.errors.count("\n") == 1
+
+
+def test_no_room_for_the_copy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")
+    monkeypatch.setattr(remote, "TemporaryFile", lambda **kw: full.open("wb", **kw))
+    with pytest.raises(ImageError, match="cannot be copied to a temporary file in"):
+        open_image(server)
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(ImageError, match=r"needs a package: pip install 'migcomp\[rem"):
+        open_image("memory://guest.raw")
+
+
+def test_a_run_and_another_format(server: str, tmp_path: Path) -> None:
+    done = command("run", server, "--json")
+    assert done.code == 0, done.errors
+    assert done.json["image"]["path"] == server
+    stream = tmp_path / "guest.migc"
+    assert command("run", server, "-o", stream, "-q").code == 0
+    assert content_of(f"file://{stream}") == CONTENT
+
+
+def test_samples_of_a_sweep_share_one_copy(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_run, "_copies", {})
+    image = swept_image(server, 4096)
+    asked = Server.log
+    task = Task(image, Setting("lz4", 1, "page", 1), 0, 0, 1)
+    samples = [take(task)[1] for _ in range(3)]
+    assert Server.log == asked
+    assert all(sample.cached_share == 1.0 for sample in samples)
+    (tmp_path / "guest.raw").write_bytes(CONTENT)
+    with open_image(str(tmp_path / "guest.raw")) as local:
+        expected = compress(local, None, Choice(codec="lz4", grouping="page"))
+    assert {s.result.stream_bytes for s in samples} == {expected.stream_bytes}
+    assert {s.result.image_digest for s in samples} == {expected.image_digest}

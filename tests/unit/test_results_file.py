@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The file of a sweep: kept, read back, gone on with, and damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from migcomp.bench.compare import compare
+from migcomp.bench.records import from_record, to_record
+from migcomp.bench.results_file import ResultsFile, read_results
+from migcomp.bench.sweep_results import Sweep
+from migcomp.errors import ResultsError
+from migcomp.report.sweep_figures import sweep_table
+from migcomp.report.sweep_json import compare_to_json, sweep_to_json
+from migcomp.report.sweep_terminal import render
+from migcomp.report.tables import to_prometheus
+from tests.conftest import REPOSITORY
+from tests.sweeps import MACHINE, make_sweep, setting
+
+SWEEP = make_sweep(
+    {setting(): (1000, [1.0] * 5), setting(level=3): (900, [2.0, 2.1, 2.2, 2.0, 2.0])}
+)
+
+
+def write(path: Path, sweep: Sweep = SWEEP) -> Path:
+    with ResultsFile(str(path), sweep.plan) as file:
+        for sample in sweep.samples:
+            file.add(MACHINE, sample)
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write(tmp_path / "results")
+
+
+def test_all_comes_back(results: Path) -> None:
+    assert read_results(str(results)) == SWEEP
+    kinds = [json.loads(line)["kind"] for line in results.read_text().splitlines()]
+    assert kinds == ["plan", "machine"] + ["sample"] * 12
+    assert SWEEP.wanted == 12
+    assert [len(series.samples) for series in SWEEP.series] == [5, 5]
+
+
+@pytest.mark.parametrize("left", [0, 1, 5, 11])
+def test_an_interrupted_sweep_goes_on(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "results"
+    part = replace(SWEEP, samples=SWEEP.samples[: 12 - left])
+    write(path, part)
+    with ResultsFile(str(path), SWEEP.plan) as file:
+        assert file.sweep.samples == part.samples
+        for sample in SWEEP.samples[12 - left :]:
+            file.add(MACHINE, sample)
+    assert read_results(str(path)) == SWEEP
+
+
+def test_a_kill_loses_the_line_under_way_only(results: Path) -> None:
+    content = results.read_bytes()
+    lines = content.splitlines(keepends=True)
+    for cut in (1, 10, len(lines[-1]) - 1):
+        results.write_bytes(content[:-cut])
+        assert read_results(str(results)).samples == SWEEP.samples[:-1]
+        with ResultsFile(str(results), SWEEP.plan) as file:
+            file.add(MACHINE, SWEEP.samples[-1])
+        assert results.read_bytes() == content
+
+
+def test_a_long_rest_without_a_line_is_cut_off(results: Path) -> None:
+    content = results.read_bytes()
+    results.write_bytes(content + b"x" * 200_000)
+    ResultsFile(str(results), SWEEP.plan).__exit__(None, None, None)
+    assert results.read_bytes() == content
+
+
+def test_an_unfinished_sweep_has_series_of_what_it_has(tmp_path: Path) -> None:
+    part = replace(SWEEP, samples=SWEEP.samples[:3])  # warm-up, and one sample
+    (series,) = read_results(str(write(tmp_path / "results", part))).series
+    assert len(series.samples) == 1
+    assert series.warm_up is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rounds": 6}, "a sweep with other rounds"),
+        ({"settings": (setting(),)}, "a sweep with other settings"),
+        ({"images": ()}, "a sweep with other images"),
+    ],
+)
+def test_another_plan_is_refused(
+    results: Path, change: dict[str, object], words: str
+) -> None:
+    before = results.read_bytes()
+    with pytest.raises(ResultsError, match=words):
+        ResultsFile(str(results), replace(SWEEP.plan, **change))  # type: ignore[arg-type]
+    assert results.read_bytes() == before
+
+
+def test_another_machine_is_refused(results: Path) -> None:
+    with ResultsFile(str(results), SWEEP.plan) as file:
+        file.check_machine(MACHINE)
+        for change, words in (
+            ({"id": "b", "host": "other"}, r"another machine \(host\)"),
+            ({"id": "b", "kernel": "Linux 7"}, r"another kernel \(Linux 6\)"),
+            ({"id": "b", "codecs": ()}, "another library of a codec; go on there"),
+        ):
+            with pytest.raises(ResultsError, match=words):
+                file.check_machine(replace(MACHINE, **change))
+
+
+def test_two_sweeps_do_not_write_one_file(results: Path) -> None:
+    with (
+        ResultsFile(str(results), SWEEP.plan),
+        pytest.raises(ResultsError, match="is being written by another sweep"),
+    ):
+        ResultsFile(str(results), SWEEP.plan)
+
+
+# --- Damage --------------------------------------------------------------------------
+
+PLAN, *OTHERS = (
+    {"schema": "migcomp.sweep/1", "kind": "plan"} | to_record(SWEEP.plan),
+    {"kind": "machine"} | to_record(MACHINE),
+    {"kind": "sample"} | to_record(SWEEP.samples[0]),
+)
+
+
+def changed(record: object, key: str, value: object) -> bytes:
+    """With the value at ``a.b``, ``...`` for none."""
+    content = json.loads(json.dumps(record))
+    inner, keys = content, key.split(".")
+    for part in keys[:-1]:
+        inner = inner[int(part) if part.isdecimal() else part]
+    if value is ...:
+        del inner[keys[-1]]
+    else:
+        inner[keys[-1]] = value
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("image", 1, "the plan has no image 1"),
+        ("setting", -1, "the plan has no setting -1"),
+        ("round", 6, "the plan has no round 6"),
+        ("round", True, "round is no int"),
+        ("round", 1.0, "round is no int"),
+        ("machine", "other", "no machine 'other' came before"),
+        ("load", "much", "load is no float"),
+        ("cached-share", [], "cached-share is no float"),
+        ("result.queue.busy", ..., "result.queue.busy is missing"),
+        ("result.workers", {}, "result.workers is no array"),
+        ("result.workers", [1], r"result.workers\[0\] is no object"),
+        ("result.pages", None, "result.pages is no object"),
+        ("result.wall-seconds", float("nan"), "NaN is no number"),
+        ("page-sizes", [1, "2"], r"page-sizes\[1\] is no int"),
+        ("load", 10**400, "load is too large"),
+        ("result.stream-bytes", 1 << 64, "result.stream-bytes is too large"),
+        ("result.wall-seconds", 0, "it measured nothing"),
+        ("result.stream-bytes", 0, "it measured nothing"),
+    ],
+)
+def test_damage_is_told_with_its_line(
+    tmp_path: Path, key: str, value: object, words: str
+) -> None:
+    path = tmp_path / "results"
+    line = changed(OTHERS[1], key, value)
+    path.write_bytes(
+        json.dumps(PLAN).encode() + b"\n" + json.dumps(OTHERS[0]).encode() + b"\n"
+        + line + b"\n"
+    )  # fmt: skip
+    with pytest.raises(ResultsError, match=f"results is damaged in line 3: {words}"):
+        read_results(str(path))
+
+
+def leaves(content: object, key: str = "") -> Iterator[str]:
+    """``a.b`` for each value that is no object."""
+    if isinstance(content, dict):
+        for name, inner in content.items():
+            yield from leaves(inner, f"{key}.{name}".lstrip("."))
+    else:
+        yield key
+
+
+@pytest.mark.parametrize("value", [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J"])
+@pytest.mark.parametrize("record", [1, 2])
+def test_hostile_values_are_refused_or_shown(
+    tmp_path: Path, record: int, value: object
+) -> None:
+    sample = json.loads(changed(OTHERS[1], "round", 1))
+    records = (PLAN, OTHERS[0], sample)
+    path = tmp_path / "results"
+    for key in leaves(records[record]):
+        if key in ("kind", "round"):
+            continue
+        lines = [json.dumps(r).encode() for r in records]
+        lines[record] = changed(records[record], key, value)
+        path.write_bytes(b"\n".join([*lines, b""]))
+        try:
+            sweep = read_results(str(path))
+        except ResultsError:
+            continue
+        text = StringIO()
+        render(sweep, Console(file=text, width=80))
+        assert "\x1b" not in text.getvalue(), key
+        json.dumps(sweep_to_json(sweep), allow_nan=False)
+        to_prometheus(sweep_table(sweep))
+        if sweep.series:
+            json.dumps(compare_to_json(compare(sweep, sweep, ("a", "b"))))
+
+
+def test_a_sample_comes_once(results: Path) -> None:
+    results.write_bytes(
+        results.read_bytes() + results.read_bytes().splitlines(True)[-1]
+    )
+    with pytest.raises(ResultsError, match="in line 15: it repeats a sample"):
+        read_results(str(results))
+
+
+def test_what_nobody_knows_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    lines = [changed(PLAN, "news", 1), b'{"kind": "news"}', b"[]", b"1"]
+    lines += [changed(record, "news", {}) for record in OTHERS]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    assert read_results(str(path)).samples == SWEEP.samples[:1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"\n",
+        b"{}\n",
+        b"\x89MIGC\r\n\x1a\n",
+        b"[" * 100_000 + b"\n",
+        changed(PLAN, "rounds", "5") + b"\n",
+        changed(PLAN, "schema", None) + b"\n",
+        changed(PLAN, "settings.0.codec", "\x1b[2J") + b"\n",
+        bytes(1 << 20),
+    ],
+)
+def test_what_is_no_file_of_results(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "results"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match="no file of results that migcomp bench"):
+        read_results(str(path))
+
+
+def test_a_later_schema_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_bytes(changed(PLAN, "schema", "migcomp.sweep/2") + b"\n")
+    with pytest.raises(ResultsError, match=r"the schema 'migcomp\.sweep/2'; this ver"):
+        read_results(str(path))
+
+
+def test_a_line_without_end_takes_bounded_memory(
+    results: Path, bounded_memory: None
+) -> None:
+    with results.open("rb+") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(ResultsError, match="in line 15: it is too long"):
+        read_results(str(results))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="results cannot be read: No such file"):
+        read_results(str(tmp_path / "results"))
+    with pytest.raises(ResultsError, match="cannot be read: Is a directory"):
+        read_results(str(tmp_path))
+
+
+@given(st.binary(max_size=60), st.integers(0, 200))
+def test_no_damage_is_a_bug(noise: bytes, where: int) -> None:
+    good = b"".join(json.dumps(r).encode() + b"\n" for r in (PLAN, *OTHERS))
+    bad = good[: where * 15] + noise + good[where * 15 + len(noise) :]
+    with tempfile.NamedTemporaryFile() as file, contextlib.suppress(ResultsError):
+        file.write(bad)
+        file.flush()
+        read_results(file.name)
+
+
+def test_every_key_is_documented() -> None:
+    told = (REPOSITORY / "docs/results-format.md").read_text()
+
+    def keys(content: object) -> set[str]:
+        if isinstance(content, dict):
+            return set(content).union(*map(keys, content.values()))
+        return set().union(*map(keys, content)) if isinstance(content, list) else set()
+
+    for key in keys([PLAN, *OTHERS]):
+        assert f"`{key}`" in told, key
+
+
+# --- Plain data ----------------------------------------------------------------------
+
+
+MOST = 10**19
+
+
+@dataclass(frozen=True)
+class Inner:
+    some_name: int
+    text: str | None = "default"
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: tuple[Inner, ...]
+    share: float = 0.5
+
+
+@given(
+    st.builds(
+        Outer,
+        st.lists(st.builds(Inner, st.integers(-MOST, MOST), st.none() | st.text())).map(
+            tuple
+        ),
+        st.floats(-MOST, MOST),
+    )
+)
+def test_data_comes_back(data: Outer) -> None:
+    assert from_record(Outer, json.loads(json.dumps(to_record(data)))) == data
+
+
+def test_defaults_may_be_missing_and_whole_numbers_are_numbers() -> None:
+    assert from_record(Outer, {"inner": [{"some-name": 1}]}) == Outer((Inner(1),))
+    assert from_record(Outer, {"inner": [], "share": 1}) == Outer((), 1.0)
+    with pytest.raises(ValueError, match=r"inner\[0\].some-name is missing"):
+        from_record(Outer, {"inner": [{}]})
+    with pytest.raises(ValueError, match="it is no object"):
+        from_record(Outer, [])

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a sweep is over: named sets, lists, and plans in TOML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migcomp.bench.sweep_plan import (
+    SETS,
+    Lists,
+    Product,
+    named_set,
+    narrowed,
+    read_plan,
+    settings_of,
+)
+from migcomp.errors import CodecUnavailable
+from tests.conftest import REPOSITORY
+
+
+def settings(*products: Product, levels: tuple[int, ...] | None = None) -> list[str]:
+    found = settings_of(products, levels, needed=True).settings
+    return [one.name for one in found]
+
+
+def test_a_cross_product() -> None:
+    product = Product("zstd", (1, 3), ("page", "packet"), (1, 2), (False, True))
+    assert len(settings(product)) == 16
+    assert settings(Product("lz4", None, ("page",), (1,))) == ["lz4-1 page x1"]
+    once = Product("zstd", (1, 1), ("page", "page"), (2, 2))
+    assert settings(once, once) == ["zstd-1 page x2"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_named_sets_can_be_had(name: str) -> None:
+    found = settings_of(named_set(name), None, needed=True).settings
+    assert len(found) == len(set(found)) > 1
+    assert {one.codec for one in found} >= {"zstd", "lz4", "zlib"}
+
+
+def test_sets_grow() -> None:
+    quick, standard, full = (
+        set(settings_of(named_set(name), None, needed=True).settings) for name in SETS
+    )
+    assert quick < standard < full
+
+
+def test_lists_take_the_place_of_the_sets_own() -> None:
+    lists = Lists(("lz4", "none"), None, ("page",), (3,), (True,))
+    products = narrowed(named_set("quick"), lists)
+    assert settings(*products) == ["lz4-1 page dedup x3", "none-0 page dedup x3"]
+    many = narrowed(named_set("quick"), Lists(groupings=("page",), threads=(1,)))
+    levels = {(s.rpartition(" page")[0]) for s in settings(*many, levels=(0, 9, 12))}
+    assert levels == {
+        "zstd-0", "zstd-9", "zstd-12", "lz4-0", "lz4-9", "lz4-12", "zlib-0", "zlib-9"
+    }  # fmt: skip
+
+
+def test_levels_that_a_codec_does_not_have() -> None:
+    zlib = Product("zlib", None, ("page",), (1,))
+    with pytest.raises(CodecUnavailable, match="zlib has levels 0 to 9, not 12"):
+        settings(zlib, levels=(12, 13))
+    with pytest.raises(CodecUnavailable, match="zlib has levels 0 to 9, not 12"):
+        settings(replace(zlib, levels=(1, 12)))
+
+
+def test_what_a_set_has_and_this_machine_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIGCOMP_LIBLZ4", "none")
+    found = settings_of(named_set("quick"), None, needed=False)
+    assert {one.codec for one in found.settings} == {"zstd", "zlib"}
+    assert found.left_out == (
+        "no library for lz4 was found; do without MIGCOMP_LIBLZ4=none",
+    )
+    with pytest.raises(CodecUnavailable):
+        settings_of(named_set("quick"), None, needed=True)
+    with pytest.raises(CodecUnavailable):
+        settings_of([Product("lz4", None, ("page",), (1,))], None, needed=False)
+
+
+def test_too_many_settings() -> None:
+    product = Product("zstd", tuple(range(1, 20)), ("page",), tuple(range(1, 1000)))
+    with pytest.raises(ValueError, match="at most 10,000 settings"):
+        settings(product)
+
+
+def test_a_plan_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        "rounds = 7\n"
+        '[[sweep]]\ncodec = ["zstd", "lz4"]\nlevel = 2\nthreads = [1, 2]\n'
+        '[[sweep]]\ncodec = "zlib"\ngrouping = ["page"]\nthreads = 1\ndedup = true\n'
+    )
+    plan = read_plan(str(path))
+    assert plan.rounds == 7
+    assert settings(*plan.products) == [
+        "zstd-2 packet x1",
+        "zstd-2 packet x2",
+        "lz4-2 packet x1",
+        "lz4-2 packet x2",
+        "zlib-1 page dedup x1",
+    ]
+
+
+def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
+    told = (REPOSITORY / "docs/benchmarking.md").read_text()
+    for name in SETS:
+        (row,) = re.findall(rf"^\| `{name}` \| (.*?) \| (.*?) \|", told, re.M)
+        products = named_set(name)
+        codecs = (
+            " ".join([p.codec, *(str(n) for n in p.levels or () if p.codec != "none")])
+            for p in products
+        )
+        assert row == (", ".join(codecs), ", ".join(products[0].groupings))
+    path = tmp_path / "plan.toml"
+    path.write_text(told.partition("```toml\n")[2].partition("```")[0])
+    plan = read_plan(str(path))
+    assert plan.rounds == 7
+    assert len(settings(*plan.products)) == 2 * 2 * 2 * 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", r"has no table \[\[sweep\]\]"),
+        ("sweep = 1", r"has no table \[\[sweep\]\]"),
+        ("sweep = [1]", r"has no table \[\[sweep\]\]"),
+        ("sweep = {}", r"has no table \[\[sweep\]\]"),
+        ("[[sweep]]\nrounds = 5", "nothing is called 'rounds'; there are codec, level"),
+        ("turns = 5", "nothing is called 'turns'; there are rounds, sweep"),
+        ("rounds = 4\n[[sweep]]", "rounds must be 5 to 1000, not '4'"),
+        ("rounds = true\n[[sweep]]", "rounds must be 5 to 1000, not 'True'"),
+        ("[[sweep]]\ncodec = 'gzip'", "no codec 'gzip'; there are zstd, lz4, zlib"),
+        ("[[sweep]]\ncodec = []", "codec must be str, or an array of them"),
+        ("[[sweep]]\nlevel = [1, true]", "level must be int, or an array of them"),
+        ("[[sweep]]\ngrouping = 'book'", "no grouping 'book'"),
+        ("[[sweep]]\nthreads = 0", "threads must be 1 to 1024, not '0'"),
+        ("[[sweep]", "is no TOML: "),
+        ("x = " + "[" * 10_000, "is no TOML: "),
+        ("#" * (2 << 20), "is too long for a plan"),
+    ],
+)
+def test_plans_that_are_wrong(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"plan.toml.* {words}"):
+        read_plan(str(path))

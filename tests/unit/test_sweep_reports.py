@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sweeps and comparisons in every form they are printed in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from io import BytesIO, StringIO
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from migcomp.bench.compare import compare
+from migcomp.bench.sweep_results import Setting, Sweep
+from migcomp.report import compare_terminal, sweep_terminal
+from migcomp.report.compare_figures import compare_table
+from migcomp.report.sweep_advice import advice
+from migcomp.report.sweep_figures import sweep_table
+from migcomp.report.sweep_json import compare_to_json, sweep_to_json
+from migcomp.report.sweep_samples import WRITERS, sample_table
+from migcomp.report.tables import (
+    Column,
+    FigureTable,
+    to_csv,
+    to_markdown,
+    to_prometheus,
+)
+from tests.conftest import REPOSITORY
+from tests.sweeps import IMAGE, MACHINE, make_sweep, on_machine, setting
+
+STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
+SLOW = setting(level=19)
+QUICK = setting("lz4", threads=1)
+USELESS = Setting("zlib", 9, "stream", 16, dedup=True)
+SWEEP = make_sweep(
+    {
+        SLOW: (IMAGE.bytes // 8, [x / 2 for x in STEADY]),
+        QUICK: (IMAGE.bytes // 4, [x / 4 for x in STEADY]),
+        USELESS: (IMAGE.bytes // 3, STEADY),
+    }
+)
+
+
+def shown(render: object, thing: object, width: int, color: bool = False) -> str:
+    file = StringIO()
+    console = Console(
+        file=file,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+    )
+    render(thing, console)  # type: ignore[operator]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_sweep_on_the_terminal(width: int) -> None:
+    text = shown(sweep_terminal.render, SWEEP, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    assert "\x1b" not in text
+    colored = shown(sweep_terminal.render, SWEEP, width, color=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == text != colored
+    assert "one.raw: 3.91 MiB, 3 settings in 5 rounds" in text
+    # Half of the pages are zero.  The slow one is overtaken where 2 times the link
+    # reaches its 4.096 MB/s, and the quick one where the link does its 8.192 MB/s.
+    assert re.search(r"up to 16\.4 Mbit/s +zstd-19 packet x2 +rate 8\.00 +8\.19", text)
+    assert re.search(r"16\.4 Mbit/s to 65\.5 Mbit/s +lz4-1 packet x1 +rate 4\.00", text)
+    assert re.search(r"from 65\.5 Mbit/s +no compression", text)
+    rows = {
+        name: next(line for line in lines if line.startswith(f"  {name}"))
+        for name in (SLOW.name, QUICK.name, USELESS.name)
+    }
+    assert " * " in rows[SLOW.name]
+    assert " * " in rows[QUICK.name]
+    assert " * " not in rows[USELESS.name]
+    assert re.search(r"4\.00 +16\.4 +1\.0 % +\d+\.\d\d +65\.5 Mbit/s", rows[QUICK.name])
+    if width > 80:
+        assert rows[QUICK.name].count("█") == 4 * rows[USELESS.name].count("█") > 20
+        assert "1.00 us" in rows[QUICK.name]
+
+
+def test_images_of_one_name_are_told_apart() -> None:
+    other = replace(IMAGE, path="others/one.raw")
+    samples = [replace(s, image=1) for s in SWEEP.samples]
+    two = replace(
+        SWEEP,
+        plan=replace(SWEEP.plan, images=(IMAGE, other)),
+        samples=(*SWEEP.samples, *samples),
+    )
+    text = shown(sweep_terminal.render, two, 80)
+    assert "guests/one.raw: " in text
+    assert "others/one.raw: " in text
+
+
+def test_an_image_that_nothing_helps() -> None:
+    sweep = make_sweep({QUICK: (IMAGE.bytes, STEADY)})
+    text = shown(sweep_terminal.render, sweep, 80)
+    assert re.search(r"any link +no compression", text)
+    assert "no link" in text
+
+
+def test_nothing_measured_yet() -> None:
+    empty = replace(SWEEP, machines=(), samples=())
+    assert "0 of 18 samples" in shown(sweep_terminal.render, empty, 80)
+    assert sweep_table(empty).rows == []
+    assert sample_table(empty).rows == []
+
+
+COMPARISON = compare(
+    make_sweep({SLOW: (1000, STEADY), QUICK: (1000, STEADY), USELESS: (1, STEADY)}),
+    make_sweep(
+        {SLOW: (1000, [x * 2 for x in STEADY]), QUICK: (900, STEADY[::-1])},
+    ),
+    ("a", "b"),
+)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_comparison_on_the_terminal(width: int) -> None:
+    text = shown(compare_terminal.render, COMPARISON, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert re.search(r"zstd-19 packet x2 .* 0\.500 .*slower +1\.000", text)
+    assert re.search(r"lz4-1 packet x1 .* 1\.000 .*not significant +1\.111", text)
+    told = " ".join(text.split())
+    assert "geometric mean of 2 settings: speed 0.707, rate 1.054" in told
+    assert "1 setting of the first were not measured by the second" in told
+
+
+def test_json_keeps_every_sample() -> None:
+    content = json.loads(json.dumps(sweep_to_json(SWEEP)))
+    assert content["schema"] == "migcomp.sweep-report/1"
+    assert len(content["samples"]) == SWEEP.wanted
+    assert content["machines"][0]["host"] == "host"
+    slow, quick, useless = content["settings"]
+    assert (slow["codec"], slow["level"], slow["threads"]) == ("zstd", 19, 2)
+    assert slow["guest-bytes-per-second"] == IMAGE.bytes * 2
+    assert slow["best-from-bytes-per-second"] == 0
+    assert slow["best-to-bytes-per-second"] == quick["best-from-bytes-per-second"]
+    assert useless["best-to-bytes-per-second"] is None
+    assert [row["front"] for row in content["settings"]] == [True, True, False]
+    content = json.loads(json.dumps(compare_to_json(COMPARISON)))
+    assert content["schema"] == "migcomp.sweep-compare/1"
+    assert [row["significant"] for row in content["settings"]] == [True, False]
+    assert content["missing"][0]["codec"] == "zlib"
+    assert content["same-machine"] is True
+
+
+def test_csv_comes_back() -> None:
+    table = sweep_table(SWEEP)
+    rows = list(csv.DictReader(StringIO(to_csv(table))))
+    assert list(rows[0]) == [column.key for column in table.columns]
+    assert [row["codec"] for row in rows] == ["zstd", "lz4", "zlib"]
+    assert float(rows[0]["rate"]) == 8.0
+    assert rows[0]["front"] == "1"
+    assert rows[2]["best-to-bytes-per-second"] == ""
+
+
+def test_markdown_is_a_table() -> None:
+    lines = to_markdown(sweep_table(SWEEP)).splitlines()
+    assert len(lines) == 2 + 3
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    assert lines[2].startswith("| guests/one.raw | zstd | 19 | packet |  | 2 | 8.00 |")
+
+
+HOSTILE = FigureTable(
+    "hostile",
+    (
+        Column("path", "P", "path", label=True),
+        Column("some-bytes", "With a \\ and\na line.", "n"),
+        Column("nothing", "Never told.", "m"),
+    ),
+    [
+        {"path": 'a"b\\c\nd|e', "some-bytes": 1.5, "nothing": None},
+        {"path": "\udcff", "some-bytes": True, "nothing": None},
+    ],
+)
+
+
+def families(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    assert text.endswith("\n")
+    names = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
+    assert len({name for name, _ in names}) == len(names)
+    assert {kind for _, kind in names} <= {"gauge"}
+    found = {}
+    for family in text_string_to_metric_families(text):
+        assert re.fullmatch("[a-z][a-z0-9_]+", family.name)
+        assert family.documentation
+        assert all(sample.timestamp is None for sample in family.samples)
+        found[family.name] = [(s.labels, s.value) for s in family.samples]
+    return found
+
+
+def test_prometheus_takes_what_is_written_for_it() -> None:
+    rows = sweep_table(SWEEP).rows
+    found = families(to_prometheus(sweep_table(SWEEP)))
+    assert len(found["migcomp_sweep_rate"]) == len(rows)
+    labels, value = found["migcomp_sweep_rate"][0]
+    assert value == 8.0
+    assert labels == {
+        "image": "guests/one.raw",
+        "codec": "zstd",
+        "level": "19",
+        "grouping": "packet",
+        "dedup": "false",
+        "threads": "2",
+    }
+    assert len(found["migcomp_sweep_best_to_bytes_per_second"]) == 2
+    assert "migcomp_sweep_request_p99_seconds" not in found
+    assert families(to_prometheus(compare_table(COMPARISON)))
+    (samples,) = families(to_prometheus(HOSTILE)).values()
+    assert samples == [({"path": 'a"b\\c\nd|e'}, 1.5), ({"path": r"\udcff"}, 1.0)]
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    first = to_markdown(HOSTILE).splitlines()[2]
+    assert r"d\|e" in first
+    assert first.count("|") - first.count(r"\|") == 4
+
+
+def written(kind: str, sweep: Sweep) -> bytes:
+    file = BytesIO()
+    WRITERS[kind](sample_table(sweep), file)
+    return file.getvalue()
+
+
+def test_every_sample_is_exported_alike() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    jsonl = [json.loads(line) for line in written("jsonl", SWEEP).splitlines()]
+    assert len(jsonl) == SWEEP.wanted
+    assert jsonl[0]["warm-up"] is True
+    assert jsonl[0]["image-digest"] == "feedfacecafebeef"
+    walls = [row["wall-seconds"] for row in jsonl if row["codec"] == "lz4"]
+    assert sorted(walls[1:]) == [x / 4 for x in sorted(STEADY)]
+    assert parquet.read_table(BytesIO(written("parquet", SWEEP))).to_pylist() == jsonl
+    table = csv.DictReader(StringIO(written("csv", SWEEP).decode()))
+    for row, expected in zip(table, jsonl, strict=True):
+        assert list(row) == list(expected)
+        assert float(row["wall-seconds"]) == expected["wall-seconds"]
+
+
+def test_every_column_is_documented() -> None:
+    told = (REPOSITORY / "docs/benchmarking.md").read_text()
+    tables = (sweep_table(SWEEP), compare_table(COMPARISON), sample_table(SWEEP))
+    for column in (column for table in tables for column in table.columns):
+        assert f"`{column.key}`" in told, column.key
+    told = (REPOSITORY / "docs/results-format.md").read_text()
+    for content in (sweep_to_json(SWEEP), compare_to_json(COMPARISON)):
+        for key in content:
+            assert f"`{key}`" in told, key
+
+
+# --- Advice --------------------------------------------------------------------------
+
+
+def steady(**changes: object) -> Sweep:
+    return on_machine(make_sweep({setting(): (1000, STEADY)}), **changes)
+
+
+def with_samples(sweep: Sweep, **changes: object) -> Sweep:
+    samples = (replace(s, **changes) for s in sweep.samples)  # type: ignore[arg-type]
+    return replace(sweep, samples=tuple(samples))
+
+
+def test_figures_that_can_be_trusted_need_no_advice() -> None:
+    assert advice(steady()) == ()
+    assert advice(steady(governor="")) == ()
+    assert advice(with_samples(steady(), cached_share=None)) == ()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        (steady(governor="powersave"), "The governor powersave lets"),
+        (steady(usable_cpus=1), "2 threads and more shared 1 CPU"),
+        (
+            with_samples(steady(), load=3.0),
+            r"busy when the sweep began \(load 3.0 on 4",
+        ),
+        (with_samples(steady(), cached_share=0.5), "Before 5 of 5 samples part of the"),
+        (replace(steady(), samples=steady().samples[:4]), "has 4 of 6 samples"),
+        (
+            make_sweep({setting(): (1000, [1.0, 1.3, 1.0, 1.2, 0.9])}),
+            "more than 5 % in 1 of 1 setting",
+        ),
+        (
+            make_sweep({setting(): (1000, [1.0, 1.01, 0.99, 1.0, 3.0])}),
+            r"zstd-1 packet x2 in round 5 \(3.00 s, median 1.00 s\)",
+        ),
+        (make_sweep({setting(): (1000, [0.1] * 5)}), "Runs lasted 100 ms only"),
+        (
+            replace(steady(), machines=(MACHINE, replace(MACHINE, id="b"))),
+            "The samples come from 2 machines",
+        ),
+    ],
+)
+def test_advice_says_what_is_wrong(sweep: Sweep, words: str) -> None:
+    (sentence,) = advice(sweep)
+    assert re.search(words, sentence)
+
+
+def test_of_many_outliers_a_few_are_named() -> None:
+    walls = [1.0, 1.01, 0.99, 1.0, 3.0]
+    many = {setting(level=level): (1000, walls) for level in range(1, 8)}
+    assert "zstd-3 packet x2 in round 5" in advice(make_sweep(many))[0]
+    assert advice(make_sweep(many))[0].endswith("; and 4 more.")
+    # Far by the MAD, but hardly slower.
+    walls = [1.0, 1.001, 0.999, 1.0, 1.05]
+    assert advice(make_sweep({setting(): (1000, walls)})) == ()
