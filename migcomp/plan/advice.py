@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from migcomp.plan.commands import Commands, commands_for
-from migcomp.plan.plan import FORMULA, Plan, Row
+from migcomp.plan.plan import FORMULA, NEAR, Plan, Row
 from migcomp.units import format_bit_rate, format_seconds, format_share, format_size
 
 _FEW_CLUSTERS = 30
@@ -33,10 +33,15 @@ def verdict(plan: Plan) -> tuple[str, ...]:
             "they are; how long that takes was not predicted. A faster link, or a "
             "quieter hour, would spare it that."
         )
-    elif not best.good(limit):
+    elif not best.good(plan.question):
         sentences.append(
             f"No way keeps the guest's stop to {limit} ms: "
             f"{format_seconds(best.prediction.downtime)} is what to expect."
+        )
+    elif best.prediction.downtime > limit / 1000 * NEAR:
+        sentences.append(
+            f"The guest's stop is longer than {limit} ms, as QEMU does not know what "
+            "the kernel still has to send: a lower limit makes up for it."
         )
     if best.break_even and best is not plain:
         sentences.append(
@@ -121,6 +126,9 @@ def _doubts(plan: Plan) -> list[str]:
     doubts.append(
         f"CPU times are of this machine ({here.cpu}): run this on the source host, or "
         "on one like it. The destination is taken to keep up."
+    )
+    doubts.append(
+        "The guest is stopped for what is left of its memory; devices take their time."
     )
     if question.threads_max > here.usable_cpus:
         doubts.append(

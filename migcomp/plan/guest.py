@@ -88,14 +88,14 @@ def writes_by_snapshots(
         stride = -(-changed[at] // _CHANGED_MOST)
         kept = [*islice(changed_pages(old, new), 0, None, stride)]
     before, after = (
-        sample_of(path, page_size, [b"".join(content)], len(kept))
+        sample_of(path, page_size, len(kept), content, len(kept))
         for path, content in (
             (paths[at], (each[1] for each in kept)),
             (paths[at + 1], (each[2] for each in kept)),
         )
     )
-    for sample in (before, after):
-        stack.enter_context(sample.memory)
+    for kept_pages in (before, after):
+        stack.enter_context(kept_pages.memory)
     return Writes(
         model,
         f"{how} {len(paths)} snapshots: {model.dirty_rate:,.0f} pages/s dirty, working "

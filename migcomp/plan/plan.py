@@ -28,9 +28,10 @@ from migcomp.results import Machine
 FORMULA, SIMULATION = "formula", "simulation"
 #: What is worth less than this is not worth more CPU time.
 _WORTH = 0.1
+NEAR = 1.1  # of the downtime limit, which QEMU's estimate may miss by that
 _XBZRLE_HEADER = framing.RECORD_HEADER + 3
 #: Real seconds that all simulations together may take, and what a page takes one.
-_BUDGET_SECONDS = 15.0
+_BUDGET_SECONDS = 10.0
 _PAGE_SECONDS, _COMPRESS_PAGE_SECONDS = 8e-6, 45e-6
 
 #: Opens the guest anew: its memory, and what it writes.
@@ -62,10 +63,12 @@ class Row:
     uncertainty: float
     break_even: float | None
 
-    def good(self, downtime_limit: int) -> bool:
-        """It converges, and keeps the limit as near as QEMU does."""
-        kept = self.prediction.downtime <= downtime_limit / 1000 * 1.1
-        return self.prediction.converges and kept
+    def good(self, question: Question) -> bool:
+        """It converges, and keeps the downtime limit as near as QEMU can, which does
+        not know what the kernel still has to send."""
+        queue = question.link.buffer / question.link.bytes_per_second
+        limit = question.downtime_limit / 1000 * NEAR + queue
+        return self.prediction.converges and self.prediction.downtime <= limit
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def make_plan(
         sample,
         measured[None].zero_share,
         tuple(rows),
-        recommended(rows, question.downtime_limit),
+        recommended(rows, question),
         method,
         costs,
         here,
@@ -252,10 +255,10 @@ def _of_simulation(result: SimulationResult) -> Prediction:
     )
 
 
-def recommended(rows: Sequence[Row], downtime_limit: int) -> Row:
+def recommended(rows: Sequence[Row], question: Question) -> Row:
     """Of those that keep the limit (else of those that converge, else of all) the
     quickest; of those about as quick the one that takes the least CPU time."""
-    fit = [row for row in rows if row.good(downtime_limit)]
+    fit = [row for row in rows if row.good(question)]
     fit = fit or [row for row in rows if row.prediction.converges] or [*rows]
     least = min(row.prediction.seconds for row in fit)
     quick = [row for row in fit if row.prediction.seconds <= least * (1 + _WORTH)]

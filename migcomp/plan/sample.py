@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 
 from migcomp.errors import ImageError
@@ -61,12 +61,14 @@ def take_sample(image: Image, pages_most: int, seed: int) -> Sample:
     if pages > pages_most:
         length = RUN_PAGES
         starts = _drawn(pages, max(pages_most // length, 2), seed)
-    runs = [image.read(start, min(length, pages - start)) for start in starts]
+    lengths = [min(length, pages - start) for start in starts]
+    runs = (image.read(*run) for run in zip(starts, lengths, strict=True))
     together = CLUSTER_PAGES // length
     return sample_of(
         image.path,
         image.page_size,
-        [b"".join(runs[at : at + together]) for at in range(0, len(runs), together)],
+        sum(lengths),
+        (b"".join(several) for several in _batched(runs, together)),
         pages,
     )
 
@@ -81,14 +83,27 @@ def _drawn(pages: int, number: int, seed: int) -> list[int]:
 
 
 def sample_of(
-    path: str, page_size: int, contents: Sequence[bytes], image_pages: int
+    path: str,
+    page_size: int,
+    pages: int,
+    contents: Iterable[bytes],
+    image_pages: int,
 ) -> Sample:
-    """Clusters with that content.  ``path`` names it in messages."""
-    size = sum(map(len, contents))
-    memory = GuestMemory(path, (Block("sample", size, 0),), page_size)
+    """Clusters with that content, of so many ``pages`` together.  ``path`` names it
+    in messages.  Raises ImageError."""
+    memory = GuestMemory(path, (Block("sample", pages * page_size, 0),), page_size)
     clusters, first = [], 0
-    for content in contents:
-        memory.write(first, content)
-        clusters.append(range(first, first + len(content) // page_size))
-        first = clusters[-1].stop
+    try:
+        for content in contents:
+            memory.write(first, content)
+            clusters.append(range(first, first + len(content) // page_size))
+            first = clusters[-1].stop
+    except BaseException:
+        memory.close()
+        raise
     return Sample(memory, tuple(clusters), image_pages)
+
+
+def _batched(runs: Iterator[bytes], together: int) -> Iterator[list[bytes]]:
+    while several := [*islice(runs, together)]:
+        yield several

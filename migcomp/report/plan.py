@@ -27,7 +27,7 @@ _COLUMNS = (
 
 def render(plan: Plan, console: Console) -> None:
     """Print ``plan`` in the width that ``console`` has; commands are not wrapped."""
-    good = plan.best.good(plan.question.downtime_limit)
+    good = plan.best.good(plan.question)
     for sentence in verdict(plan):
         print_text(console, sentence, style="bold green" if good else "bold red")
     console.print()

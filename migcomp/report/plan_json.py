@@ -43,7 +43,7 @@ def to_json(plan: Plan) -> dict[str, object]:
         "method": plan.method,
         "ways": [_row(row) for row in plan.rows],
         "recommended": str(plan.best.candidate),
-        "keeps-downtime-limit": plan.best.good(question.downtime_limit),
+        "keeps-downtime-limit": plan.best.good(question),
         "answer": list(verdict(plan)),
         "notes": list(sureness(plan)),
         "commands": {

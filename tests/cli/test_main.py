@@ -16,8 +16,8 @@ from migcomp.cli import failures
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
-    *("run", "restore", "verify", "inspect", "explain", "report"),
-    *("convert", "capture", "simulate", "codecs", "sample", "bench", "completion"),
+    *("run", "restore", "verify", "inspect", "explain", "report", "convert"),
+    *("capture", "simulate", "plan", "codecs", "sample", "bench", "completion"),
 )
 
 

@@ -122,7 +122,8 @@ def test_of_an_empty_image_there_is_none() -> None:
 
 
 def measurer(contents: list[bytes], used: Costs) -> Measurer:
-    return Measurer(sample_of("made", PAGE, contents, 1000), used)
+    pages = sum(map(len, contents)) // PAGE
+    return Measurer(sample_of("made", PAGE, pages, contents, 1000), used)
 
 
 def test_zero_pages_are_told_from_others() -> None:
@@ -189,8 +190,8 @@ def test_an_interval_that_is_right_as_often_as_it_says() -> None:
 def test_deltas() -> None:
     old = [make_page("noise", seed) for seed in range(8)]
     new = [b"12345678" + page[8:] for page in old[:6]] + old[6:]
-    before = sample_of("old", PAGE, [b"".join(old)], 8)
-    after = sample_of("new", PAGE, [b"".join(new)], 8)
+    before = sample_of("old", PAGE, 8, [b"".join(old)], 8)
+    after = sample_of("new", PAGE, 8, [b"".join(new)], 8)
     found = measure_deltas(before, after, 11)
     # Six of 8 bytes and two of run lengths; two pages are as they were.
     assert found.hit_bytes == 6 * (11 + 2 + 8) / 8
@@ -327,15 +328,25 @@ def plan(
         )
 
 
-@pytest.mark.parametrize("mbit", [15, 30])
-@pytest.mark.parametrize("rate", [0, 100, 200])
+@pytest.mark.parametrize(
+    ("rate", "mbit", "version"),
+    [
+        (0, 15, (8, 2)),
+        (100, 30, (8, 2)),
+        (200, 15, (8, 2)),
+        (200, 30, (8, 2)),
+        (100, 15, (7, 2)),
+        (100, 15, (9, 1)),
+    ],
+)
 def test_formula_and_simulation_agree(
-    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float
+    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float, version: tuple[int, int]
 ) -> None:
     writes = writes_by_rate(rate, 600) if rate else None
     used = costs(zstd=20_000, zlib=400_000)
-    guess = plan(monkeypatch, 0, writes, mbit, used)
-    truth = plan(monkeypatch, 1e9, writes, mbit, used)
+    qemu = Qemu(version)
+    guess = plan(monkeypatch, 0, writes, mbit, used, qemu=qemu)
+    truth = plan(monkeypatch, 1e9, writes, mbit, used, qemu=qemu)
     assert (guess.method, truth.method) == (FORMULA, SIMULATION)
     compared = 0
     for one, other in zip(guess.rows, truth.rows, strict=True):
@@ -373,7 +384,15 @@ def row(
     ],
 )
 def test_the_best(rows: list[Row], best: str) -> None:
-    assert recommended(rows, 300).candidate.method == best
+    question = Question((), Qemu((8, 2)), Link(1e9), 300, 2, None)
+    assert recommended(rows, question).candidate.method == best
+
+
+def test_what_the_kernel_has_is_no_reason_against_it() -> None:
+    slow = Question((), Qemu((8, 2)), Link(8e6), 300, 2, None)  # 2.2 s for 2 MiB
+    rows = [row("none", 10, 1), row("a", 5, 3, downtime=2.0)]
+    assert recommended(rows, slow) is rows[1]
+    assert recommended(rows, replace(slow, link=Link(1e9))) is rows[0]
 
 
 def test_a_plain_migration_may_be_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,3 +479,14 @@ def test_the_table_s_figures_are_the_json_s(monkeypatch: pytest.MonkeyPatch) -> 
     way = given["ways"][0]
     assert way["wire-bytes"] == round(found.plain.prediction.wire_bytes)
     assert given["commands"]["virsh"][0].startswith("virsh migrate --live")
+
+
+def test_before_8_1_multifd_s_compression_has_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be one for the pages as they were."""
+    found = plan(monkeypatch, 0, qemu=Qemu((7, 2)))
+    for each in found.rows:
+        limited = each.parameters.max_bandwidth > 0
+        compresses = each.candidate.method == "multifd" and each.candidate.work
+        assert limited == (not compresses), each.candidate
