@@ -265,7 +265,7 @@ LONG = zlib.compress(TEXT + b"!")
         (bytes(9000), (0, 9000, BLOCK), b"", "block has 9000 bytes"),
         (PACKED, (0, 0xFFFFFF, BLOCK), b"", "block has 16777215 bytes"),
         (PACKED, (0, len(PACKED), BLOCK + 1), b"", "stored in an unknown way"),
-        (PACKED, (0, len(PACKED), 255), b"", "stored in an unknown way"),
+        (PACKED, (0, len(PACKED), 254), b"", "stored in an unknown way"),
         (NOISE[:-1], (0, 0, RAW), b"", "ends before its content"),
         (NOISE, (1, 0, RAW), b"", "ends before its content"),
         (NOISE, (0, 0, RAW, 1), b"", "a delta that is not there"),
