@@ -160,7 +160,6 @@ def command(
     from migcomp.choice import Choice
     from migcomp.codecs import open_codec
     from migcomp.images.open import open_image
-    from migcomp.outputs import OutputFile
     from migcomp.pipeline import compress
 
     if handler and given("codec"):
@@ -209,6 +208,8 @@ def command(
         if output is None:
             result = compress(source, None, choice, progress=watch)
         else:
+            from migcomp.outputs import OutputFile
+
             check_output(output)
             with writing(output), OutputFile(output, force=force) as sink:
                 result = compress(
