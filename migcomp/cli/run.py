@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,7 +28,9 @@ from migcomp.cli.options import (
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
 from migcomp.errors import MigcompError
-from migcomp.results import Block
+
+if TYPE_CHECKING:
+    from migcomp.results import Block
 
 
 def _codecs() -> Sequence[str]:
