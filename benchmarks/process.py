@@ -16,6 +16,10 @@ from typing import IO
 #: Between two looks at a process's memory.
 _LOOK_SECONDS = 0.002
 
+#: Python may keep it, as it does for installed programs: compiling at each start,
+#: where this variable is set to something, is no part of what is measured.
+_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+
 
 class ProcessError(Exception):
     """A process that should have succeeded did not."""
@@ -43,7 +47,7 @@ def _started(
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=complaints,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **_BYTECODE, **(environment or {})},
         )
         try:
             yield process

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from migcomp import _core
 from migcomp.codecs import GROUPINGS, Codec
@@ -15,6 +16,9 @@ from migcomp.workqueue import (
     MAX_THREADS,
     usable_cpus,
 )
+
+if TYPE_CHECKING:
+    from migcomp.stream.layout import StreamHeader
 
 #: As QEMU's multifd: 128 pages of 4 KiB.
 PACKET_BYTES = 512 << 10
@@ -82,7 +86,34 @@ class Choice:
             request_pages=request_pages,
             channels=self.channels if streaming else 0,
             dedup=self.dedup,
-            threads=self.threads or min(usable_cpus(), MAX_THREADS),
+            threads=self.threads or _all_threads(),
             requests_per_thread=self.requests_per_thread,
             handler=self.handler,
         )
+
+
+def settings_of(
+    header: StreamHeader,
+    *,
+    threads: int | None,
+    requests_per_thread: int,
+    handler: str = "",
+) -> Settings:
+    """What a stream was made with, and it is read with; ``threads`` as in Choice."""
+    return Settings(
+        codec=header.codec,
+        level=header.level,
+        grouping=header.grouping,
+        page_size=header.page_size,
+        packet_pages=header.packet_pages,
+        request_pages=header.packet_pages,
+        channels=header.channels,
+        dedup=header.dedup,
+        threads=threads or _all_threads(),
+        requests_per_thread=requests_per_thread,
+        handler=handler,
+    )
+
+
+def _all_threads() -> int:
+    return min(usable_cpus(), MAX_THREADS)

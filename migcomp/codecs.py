@@ -27,11 +27,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migcomp import _core
 from migcomp.errors import CodecUnavailable
-from migcomp.python_codecs import PYTHON_CODECS, PythonCodec, resolve_factory
 from migcomp.results import CodecInfo
+
+if TYPE_CHECKING:
+    from migcomp.python_codecs import PythonCodec
 
 CODECS = ("zstd", "lz4", "zlib", "none")
 #: What others compressed with: these are only read.
@@ -180,6 +183,8 @@ def open_codec(
     Raises CodecUnavailable when there is none, or not at that level.
     """
     if handler:
+        from migcomp.python_codecs import resolve_factory
+
         if grouping == "stream":
             raise CodecUnavailable(
                 "grouping stream needs a native library, and not a handler in Python; "
@@ -227,6 +232,8 @@ def _check_level(codec: str, level: int, least: int, most: int) -> None:
 
 
 def _fallback(name: str, level: int | None, grouping: str) -> Codec:
+    from migcomp.python_codecs import PYTHON_CODECS
+
     packages = " or ".join(s.package for s in _SEARCHES if s.codec == name)
     python = PYTHON_CODECS.get(name)
     if python is None or importlib.util.find_spec(python.package) is None:
@@ -260,6 +267,8 @@ def _fallback(name: str, level: int | None, grouping: str) -> Codec:
 def providers() -> list[Provider]:
     """Every library that was looked for, by codec and in the order of preference,
     and last what takes the place of one that is missing."""
+    from migcomp.python_codecs import PYTHON_CODECS
+
     found: list[Provider] = []
     for search in _SEARCHES:
         usable, problems = _bind_all(search)

@@ -26,13 +26,7 @@ class RegionMap:
     ) -> None:
         """Pages that lie within one stretch of the smallest size."""
         region = self._at(first_page)
-        pages = region.pages
-        zero, same, deduplicated, normal, compressed = counts
-        pages.zero += zero
-        pages.same_filled += same
-        pages.deduplicated += deduplicated
-        pages.normal += normal
-        pages.compressed += compressed
+        region.pages.add(*counts)
         region.bytes_out += bytes_out
 
     def add_zeros(self, first_page: int, pages: int, bytes_out: int) -> None:
@@ -60,8 +54,7 @@ class RegionMap:
         for half in halves:
             region = self._at(half.first_page)
             region.bytes_out += half.bytes_out
-            for name, count in vars(half.pages).items():
-                setattr(region.pages, name, getattr(region.pages, name) + count)
+            region.pages.add(**vars(half.pages))
 
 
 class TimeHistogram:

@@ -7,9 +7,7 @@ import contextlib
 import errno
 import glob
 import os
-import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -50,13 +48,13 @@ class OutputFile(FileIO):
                 return
             if target.exists() and not force:
                 raise OutputError(_exists(path))
-            # A name may be as long as names can be.
-            fd, name = tempfile.mkstemp(
-                prefix=f".{target.name[:48]}.", suffix=".partial", dir=target.parent
+            temporary = _beside(target)
+            fd = os.open(
+                temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-        self._temporary = Path(name)
+        self._temporary = temporary
         super().__init__(fd, "rb+")
 
     @property
@@ -111,7 +109,7 @@ def written_by_another(path: str, *, force: bool = False) -> Iterator[Path]:
             raise OutputError(f"{path} cannot be written: {folder} may not be written")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    temporary = folder / f".{target.name[:48]}.{secrets.token_hex(4)}.partial"
+    temporary = _beside(folder / target.name)
     try:
         yield temporary
         try:
@@ -122,6 +120,12 @@ def written_by_another(path: str, *, force: bool = False) -> Iterator[Path]:
         for left in folder.glob(glob.escape(temporary.name) + "*"):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+def _beside(target: Path) -> Path:
+    """A name that nothing has; ``target``'s own may be as long as names can be."""
+    # What tempfile does for us takes 7 ms less than importing it.
+    return target.with_name(f".{target.name[:48]}.{os.urandom(8).hex()}.partial")
 
 
 def check_free(path: str, *, force: bool) -> None:

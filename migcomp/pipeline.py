@@ -19,7 +19,6 @@ from migcomp import _core
 from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, Codec, open_codec
 from migcomp.errors import MigcompError, PageError, WorkerError
-from migcomp.images.decode import page_error, readable_again
 from migcomp.images.file import Copied, unwatched
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
@@ -88,6 +87,8 @@ def compress(
     clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         if settings.dedup:
+            from migcomp.images.decode import readable_again
+
             again = readable_again(image, copied_to(progress))
             image = again if again is image else stack.enter_context(again)
         run = _Run(image, sink, codec, settings, progress, sizes)
@@ -191,6 +192,8 @@ class _Run:
     def _worker_error(self, error: PageError) -> MigcompError:
         image = self._image
         if error.of_input:
+            from migcomp.images.decode import page_error
+
             return page_error(image, error)
         return WorkerError(
             f"{self._codec.name} level {self._codec.level} failed on page "

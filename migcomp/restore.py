@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from migcomp import _core
+from migcomp.choice import settings_of
 from migcomp.codecs import GROUPINGS, HANDLER_PREFIX, Codec, open_codec
 from migcomp.errors import (
     CodecUnavailable,
@@ -24,7 +25,7 @@ from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import RawImage
 from migcomp.measure import RegionMap, TimeHistogram, machine
 from migcomp.pipeline import Progress, copied_to, queue_of, workers_of
-from migcomp.results import Block, PageCounts, RunResult, Settings
+from migcomp.results import Block, PageCounts, RunResult
 from migcomp.salvage import Losses
 from migcomp.stream.layout import (
     DEDUPLICATED,
@@ -43,12 +44,7 @@ from migcomp.targets import (
     erase,
     is_regular,
 )
-from migcomp.workqueue import (
-    DEFAULT_REQUESTS,
-    MAX_THREADS,
-    ThreadedWorkqueue,
-    usable_cpus,
-)
+from migcomp.workqueue import DEFAULT_REQUESTS, ThreadedWorkqueue
 
 if TYPE_CHECKING:
     from migcomp._core import PageRequest
@@ -167,16 +163,9 @@ class _Run:
         """``clocks``: wall and CPU time when the work began."""
         reader, header = self._reader, self._header
         codec = codec_of(reader, handler)
-        settings = Settings(
-            codec=header.codec,
-            level=header.level,
-            grouping=header.grouping,
-            page_size=header.page_size,
-            packet_pages=header.packet_pages,
-            request_pages=header.packet_pages,
-            channels=header.channels,
-            dedup=header.dedup,
-            threads=threads or min(usable_cpus(), MAX_THREADS),
+        settings = settings_of(
+            header,
+            threads=threads,
             requests_per_thread=requests_per_thread,
             handler=handler,
         )
@@ -321,20 +310,14 @@ class _Run:
             deduplicated -= self.losses.add_orphans(record)
         self._digest.update(request.hashes)
         self._target.pages(request)
-        total = self._counts
-        total.zero += zero
-        total.same_filled += same
-        total.deduplicated += deduplicated
-        total.normal += normal
-        total.compressed += compressed
+        restored = (zero, same, deduplicated, normal, compressed)
+        self._counts.add(*restored)
         self._compressed_bytes += size
         self._compressed_blocks += blocks
         self._times.add(request.elapsed_ns)
         self._next_page = head.first_page + head.pages
         self._regions.add(
-            head.first_page,
-            (zero, same, deduplicated, normal, compressed),
-            RECORD_HEADER_SIZE + head.body_size,
+            head.first_page, restored, RECORD_HEADER_SIZE + head.body_size
         )
 
     def _take_zeros(self) -> None:

@@ -72,6 +72,20 @@ class PageCounts:
             + self.compressed
         )
 
+    def add(
+        self,
+        zero: int = 0,
+        same_filled: int = 0,
+        deduplicated: int = 0,
+        normal: int = 0,
+        compressed: int = 0,
+    ) -> None:
+        self.zero += zero
+        self.same_filled += same_filled
+        self.deduplicated += deduplicated
+        self.normal += normal
+        self.compressed += compressed
+
 
 @dataclass
 class Region:

@@ -7,10 +7,13 @@ import contextlib
 import ctypes
 import gc
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from migcomp import ThreadedWorkqueue, _core
 from migcomp.codecs import GROUPINGS, Codec, open_codec, providers
@@ -21,6 +24,20 @@ PAGE = 4096
 
 #: How long something may take that takes no time, before it counts as hung.
 WATCHDOG = 60.0
+
+#: By codec: the variables that name its libraries.
+OVERRIDES = {
+    "zstd": ("MIGCOMP_LIBZSTD",),
+    "lz4": ("MIGCOMP_LIBLZ4",),
+    "zlib": ("MIGCOMP_LIBZ", "MIGCOMP_LIBDEFLATE"),
+}
+#: By provider.
+SONAMES = {
+    "libzstd": "libzstd.so.1",
+    "liblz4": "liblz4.so.1",
+    "libz": "libz.so.1",
+    "libdeflate": "libdeflate.so.0",
+}
 
 
 def noise(pages: int, seed: int = 1) -> bytes:
@@ -74,6 +91,30 @@ def a_queue(codec: str = "zlib", pages_max: int = 8, **job: Any) -> ThreadedWork
 
 def nothing(request: Request) -> None:
     pass
+
+
+class Unhappy(Exception):
+    pass
+
+
+def double(request: Request) -> None:
+    request.result = request.payload * 2
+
+
+def fail(*_: object) -> None:
+    raise Unhappy("no")
+
+
+class Gate:
+    """A handler that waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def __call__(self, request: Request) -> None:
+        self.entered.release()
+        assert self.open.wait(WATCHDOG)
 
 
 def submit(queue: ThreadedWorkqueue, payload: object = None) -> Request:
@@ -133,6 +174,12 @@ def is_installed(soname: str) -> bool:
     except OSError:
         return False
     return True
+
+
+needs = {
+    provider: pytest.mark.skipif(not is_installed(soname), reason=f"no {soname}")
+    for provider, soname in SONAMES.items()
+}
 
 
 def libraries() -> Iterator[_core.Library]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migcomp import _core
+from migcomp.choice import settings_of
 from migcomp.codecs import GROUPINGS
 from migcomp.errors import PageError, StreamError
 from migcomp.images.image import UNKNOWN_LENGTH, pages_in
 from migcomp.measure import RegionMap
 from migcomp.report.contents import Contents, StoredPage
 from migcomp.restore import codec_of
-from migcomp.results import Block, PageCounts, Settings
+from migcomp.results import Block, PageCounts
 from migcomp.salvage import deduplicated_pages
 from migcomp.stream.layout import (
     COMPRESSED,
@@ -49,12 +50,7 @@ def read_contents(reader: StreamReader) -> Contents:
                 regions.add_zeros(head.first_page, head.pages, size)
                 continue
             here = _count(record, reader)
-            zero, same, deduplicated, normal, compressed = here
-            counts.zero += zero
-            counts.same_filled += same
-            counts.deduplicated += deduplicated
-            counts.normal += normal
-            counts.compressed += compressed
+            counts.add(*here)
             regions.add(head.first_page, here, size)
             data, blocks = compressed_in(header, here, head.body_size)
             compressed_bytes += data
@@ -65,7 +61,7 @@ def read_contents(reader: StreamReader) -> Contents:
     end = None if problem else reader.end
     return Contents(
         path=reader.path,
-        settings=_settings(header),
+        settings=settings_of(header, threads=1, requests_per_thread=1),
         provider=f"{header.provider} {header.version}".rstrip(),
         blocks=_blocks(reader, counts.total),
         pages=counts,
@@ -101,21 +97,6 @@ def _classes(record: Record, reader: StreamReader) -> bytes:
             "restore --salvage saves what is sound"
         )
     return classes
-
-
-def _settings(header: StreamHeader) -> Settings:
-    return Settings(
-        codec=header.codec,
-        level=header.level,
-        grouping=header.grouping,
-        page_size=header.page_size,
-        packet_pages=header.packet_pages,
-        request_pages=header.packet_pages,
-        channels=header.channels,
-        dedup=header.dedup,
-        threads=1,
-        requests_per_thread=1,
-    )
 
 
 def _blocks(reader: StreamReader, pages: int) -> tuple[Block, ...]:

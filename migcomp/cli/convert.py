@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,8 +26,10 @@ from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.errors import MigcompError
 from migcomp.report.printable import printable
-from migcomp.results import Block
 from migcomp.units import format_size
+
+if TYPE_CHECKING:
+    from migcomp.results import Block
 
 
 def _formats() -> Sequence[str]:

@@ -25,10 +25,10 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import Progress, steps
 from migcomp.cli.summary import print_json
-from migcomp.results import Block
 
 if TYPE_CHECKING:
     from migcomp.explain.results import Explanation
+    from migcomp.results import Block
 
 _INTERVAL_SECONDS = 0.1
 

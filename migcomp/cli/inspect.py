@@ -59,11 +59,13 @@ def command(
     """
     from migcomp.images.file import open_file
     from migcomp.images.open import image_path
-    from migcomp.stream.reader import is_stream, open_stream_in
+    from migcomp.images.signatures import MIGCOMP
 
     check_input(source)
     file = open_file(image_path(source))
-    if image_format is None and is_stream(file.head):
+    if image_format is None and file.head.startswith(MIGCOMP):
+        from migcomp.stream.reader import open_stream_in
+
         with open_stream_in(file.path, file.fd, file.taken) as reader:
             _show_stream(reader, page, handler, as_json, color)
     else:

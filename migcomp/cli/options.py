@@ -13,11 +13,12 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from migcomp.results import Block
 from migcomp.units import SIZE_MAX, parse_size, quoted, shortened
 
-# Generic since click 8.2 only.
 if TYPE_CHECKING:
+    from migcomp.results import Block
+
+    # Generic since click 8.2 only.
     _Type = click.ParamType[Any]
 else:
     _Type = click.ParamType
@@ -137,6 +138,8 @@ class RamBlock(_Type):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Block:
+        from migcomp.results import Block
+
         if isinstance(value, Block):
             return value
         parts = value.rsplit(":", 2)

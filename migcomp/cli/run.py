@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,7 +28,9 @@ from migcomp.cli.options import (
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
 from migcomp.errors import MigcompError
-from migcomp.results import Block
+
+if TYPE_CHECKING:
+    from migcomp.results import Block
 
 
 def _codecs() -> Sequence[str]:
@@ -160,7 +163,6 @@ def command(
     from migcomp.choice import Choice
     from migcomp.codecs import open_codec
     from migcomp.images.open import open_image
-    from migcomp.outputs import OutputFile
     from migcomp.pipeline import compress
 
     if handler and given("codec"):
@@ -209,6 +211,8 @@ def command(
         if output is None:
             result = compress(source, None, choice, progress=watch)
         else:
+            from migcomp.outputs import OutputFile
+
             check_output(output)
             with writing(output), OutputFile(output, force=force) as sink:
                 result = compress(

@@ -6,13 +6,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from migcomp.cli.files import STANDARD, writing
 from migcomp.report.printable import printable
-from migcomp.results import RunResult
+
+if TYPE_CHECKING:
+    from migcomp.results import RunResult
 
 
 @dataclass(frozen=True)

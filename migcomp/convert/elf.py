@@ -13,9 +13,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from migcomp.convert.flat import block_lengths, by_address, write_flat
-from migcomp.images.elf import CORE, HEADERS, LOAD, MAGIC, MANY_SEGMENTS
+from migcomp.images.elf import CORE, HEADERS, LOAD, MANY_SEGMENTS
 from migcomp.images.elf import FORMAT as FORMAT
 from migcomp.images.image import Image
+from migcomp.images.signatures import ELF
 from migcomp.outputs import OutputFile
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def head_of(image: Image, order: list[int]) -> bytes:
     table = _FILE.size + (_SECTION.size if many else 0)
     at = end = table + count * _SEGMENT.size
     at += -at % size
-    ident = MAGIC + bytes([_CLASS_64, _LITTLE_ENDIAN, _VERSION])
+    ident = ELF + bytes([_CLASS_64, _LITTLE_ENDIAN, _VERSION])
     head = _FILE.pack(
         *(ident, CORE, _NO_MACHINE, _VERSION, 0, table),
         *(_FILE.size if many else 0, 0, _FILE.size, _SEGMENT.size),

@@ -17,12 +17,11 @@ from migcomp.convert.flat import block_lengths, by_address
 from migcomp.convert.stored import COMPRESSED, SAME, filled_page, in_order
 from migcomp.errors import ImageError
 from migcomp.images.flattened import END, HEADER, HEADER_SIZE, PIECE
-from migcomp.images.flattened import MAGIC as FLAT_MAGIC
 from migcomp.images.headers import TABLE_MAX
 from migcomp.images.image import Image
 from migcomp.images.kdump import FORMAT as FORMAT
 from migcomp.images.kdump import METHODS
-from migcomp.images.kdump_headers import MAGIC
+from migcomp.images.signatures import FLATTENED, KDUMP
 from migcomp.outputs import OutputFile
 from migcomp.stream.sink import write_all
 
@@ -101,7 +100,7 @@ class _DumpWriter:
     def _headers(self, bitmap_blocks: int, end: int) -> bytes:
         size = self._image.page_size
         head = _HEADER.pack(
-            *(MAGIC, _VERSION, self._flag, size, 1, bitmap_blocks),
+            *(KDUMP, _VERSION, self._flag, size, 1, bitmap_blocks),
             *(min(end, (1 << 32) - 1), 0, 0, 0, 0, 1),
         )
         return head.ljust(size, b"\0") + _SUB_HEADER.pack(0, end, end).ljust(
@@ -190,7 +189,7 @@ class _Flattened:
 
     def __init__(self, sink: OutputFile) -> None:
         self._sink = sink
-        write_all(sink, HEADER.pack(FLAT_MAGIC, 1, 1).ljust(HEADER_SIZE, b"\0"))
+        write_all(sink, HEADER.pack(FLATTENED, 1, 1).ljust(HEADER_SIZE, b"\0"))
 
     def put(self, offset: int, data: bytes) -> None:
         if data:

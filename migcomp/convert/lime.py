@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from migcomp.convert.flat import block_lengths, by_address, write_flat
 from migcomp.images.image import Image
 from migcomp.images.lime import FORMAT as FORMAT
-from migcomp.images.lime import HEADER, MAGIC, VERSION
+from migcomp.images.lime import HEADER, VERSION
+from migcomp.images.signatures import LIME
 from migcomp.outputs import OutputFile
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def write(image: Image, sink: OutputFile, wish: Wish) -> None:
 
     def header(block: int) -> bytes:
         start = image.blocks[block].guest_address
-        return HEADER.pack(MAGIC, VERSION, start, start + lengths[block] - 1, b"")
+        return HEADER.pack(LIME, VERSION, start, start + lengths[block] - 1, b"")
 
     pieces = [(header(block), block) for block in by_address(image)]
     write_flat(image, sink, wish, pieces)

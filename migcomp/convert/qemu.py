@@ -24,13 +24,13 @@ from migcomp.images.qemu_sections import (
     END,
     EOF,
     FOOTER,
-    MAGIC,
     PART,
     RAM,
     RAM_VERSION,
     START,
     VERSION,
 )
+from migcomp.images.signatures import QEMU
 from migcomp.outputs import OutputFile
 from migcomp.stream.sink import write_all
 
@@ -91,7 +91,7 @@ def _write_ram_alone(image: Image, sink: OutputFile, wish: Wish, codec: Codec) -
                 "name; RAM blocks have names of their own, of 1 to 255 bytes"
             )
     ram = _RamWriter(image, names, sink, wish, _RAM_NUMBER, footers=True)
-    write_all(sink, MAGIC + struct.pack(">I", VERSION))
+    write_all(sink, QEMU + struct.pack(">I", VERSION))
     ram.start()
     ram.part(codec)
     ram.end()

@@ -23,10 +23,10 @@ from migcomp.images.file import ImageFile
 from migcomp.images.headers import size_of, take, unpack
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import Region, lay_out
+from migcomp.images.signatures import AVML
 from migcomp.results import Block
 
 FORMAT = "avml"
-MAGIC = b"AVML"
 
 _HEADER = struct.Struct("<4sIQQ8s")  # magic, version, first, last address, 0
 _LENGTH = struct.Struct("<Q")
@@ -67,10 +67,6 @@ class _Chunk:
     size: int
     compressed: bool
     checksum: int  # CRC-32C
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
@@ -165,7 +161,7 @@ def _read_ranges(file: ImageFile) -> list[_Range]:
             raise damaged
         head = take(file, offset - _HEADER.size, _HEADER.size, "a range's header")
         magic, version, first, last, _ = _HEADER.unpack(head)
-        if magic != MAGIC or version != 2 or last < first:
+        if magic != AVML or version != 2 or last < first:
             raise damaged
         if len(ranges) == _RANGES_MAX:
             raise ImageError(f"{file.path} has too many ranges for any machine")

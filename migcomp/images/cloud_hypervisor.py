@@ -8,16 +8,18 @@ manager is JSON, in releases as text within JSON.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from migcomp.errors import ImageError
 from migcomp.images.file import open_file
 from migcomp.images.headers import size_of, take
+from migcomp.images.signatures import CLOUD_HYPERVISOR_MEMORY
 from migcomp.results import Block
 
 FORMAT = "cloud-hypervisor"
-MEMORY, STATE = "memory-ranges", "state.json"
+STATE = "state.json"
 
 _STATE_MAX = 64 << 20
 _RANGES_MAX = 4096
@@ -26,18 +28,16 @@ _DEPTH_MAX = 64
 
 def memory_in(folder: str) -> str | None:
     """The memory of a snapshot's folder, if it is one."""
-    memory, state = Path(folder) / MEMORY, Path(folder) / STATE
+    memory, state = Path(folder) / CLOUD_HYPERVISOR_MEMORY, Path(folder) / STATE
     return str(memory) if memory.is_file() and state.is_file() else None
 
 
 def blocks_beside(path: str, page_size: int) -> tuple[Block, ...]:
     """The RAM blocks that lie back to back in ``path``, if it is a snapshot's
     memory.  Raises ImageError when its state does not tell them, or others."""
-    import json
-
     memory = Path(path)
     state = memory.with_name(STATE)
-    if memory.name != MEMORY or not state.is_file():
+    if not state.is_file():
         return ()
     file = open_file(str(state))
     try:
@@ -68,8 +68,6 @@ def blocks_beside(path: str, page_size: int) -> tuple[Block, ...]:
 
 def _tables(value: object, depth: int) -> Iterator[list[object]]:
     """The lists under ``memory_ranges``, in text that is JSON itself as well."""
-    import json
-
     if not depth:
         return
     if isinstance(value, str) and value.startswith("{"):

@@ -21,19 +21,15 @@ from migcomp.images.file import open_file as _open
 from migcomp.images.headers import size_of, take
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import REGIONS_MAX, Region, open_regions
+from migcomp.images.signatures import CRIU
 
 FORMAT = "criu"
-MAGIC = struct.pack("<II", 0x54564319, 0x56084025)
 
 #: Flags of an entry.
 _PARENT, _LAZY, _PRESENT = 1, 2, 4
 _LENGTH = struct.Struct("<I")
 _MESSAGE_MAX = 1 << 16
 _PARENTS_MAX = 256
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
 
 
 def pagemap_in(folder: str) -> str | None:
@@ -201,9 +197,9 @@ def _check_size(file: ImageFile, pages: int, page_size: int) -> None:
 
 def _read_pagemap(file: ImageFile, page_size: int) -> tuple[int, list[_Pages]]:
     """The number in the name of the pages file, and the entries by address."""
-    if take(file, 0, len(MAGIC), "its header") != MAGIC:
+    if take(file, 0, len(CRIU), "its header") != CRIU:
         raise ImageError(f"{file.path} is no pagemap of CRIU")
-    messages = _messages(file, len(MAGIC))
+    messages = _messages(file, len(CRIU))
     head = _fields(file, next(messages, b""))
     if 1 not in head:
         raise ImageError(f"{file.path} is damaged: it names no pages file")

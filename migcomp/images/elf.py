@@ -16,9 +16,9 @@ from migcomp.images.file import ImageFile
 from migcomp.images.headers import take, unpack
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import REGIONS_MAX, Region, open_regions
+from migcomp.images.signatures import ELF
 
 FORMAT = "elf"
-MAGIC = b"\x7fELF"
 
 CORE = 4  # e_type
 MANY_SEGMENTS = 0xFFFF  # PN_XNUM: the number is in the first section's header
@@ -31,10 +31,6 @@ _NOTES_MAX = 1 << 20
 
 #: Who writes notes under these names.
 _WRITERS = {b"QEMU": "QEMU", b"VBCORE": "VirtualBox", b"VMCOREINFO": "kdump"}
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def _writer(file: ImageFile, segments: list[_Segment]) -> str:
 def _segments(file: ImageFile) -> list[_Segment]:
     ident = take(file, 0, 16, "its header")
     width, order = ident[4], {1: "<", 2: ">"}.get(ident[5], "")
-    if ident[:4] != MAGIC or width not in HEADERS or not order:
+    if ident[:4] != ELF or width not in HEADERS or not order:
         raise ImageError(f"{file.path} is an ELF file of no known class")
     file_layout, segment_layout, section_size = HEADERS[width]
     fields = unpack(file, struct.Struct(order + file_layout), 16, "its header")

@@ -16,8 +16,8 @@ from bisect import bisect_right
 from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.headers import TABLE_MAX, size_of, take
+from migcomp.images.signatures import FLATTENED
 
-MAGIC = b"makedumpfile\0\0\0\0"
 HEADER_SIZE = 4096
 
 #: QEMU writes pieces of 16 KiB, so that these make 16 GiB of compressed pages.
@@ -85,7 +85,7 @@ def _pieces(file: ImageFile) -> list[tuple[int, int, int, int]]:
     """(offset in the dump, minus number, end there, offset in the file)."""
     head = take(file, 0, HEADER.size, "its header")
     magic, kind, version = HEADER.unpack(head)
-    if magic != MAGIC or (kind, version) != (1, 1):
+    if magic != FLATTENED or (kind, version) != (1, 1):
         raise ImageError(
             f"{file.path} is in version {version} of makedumpfile's flattened format, "
             "which is not known"

@@ -17,10 +17,9 @@ from migcomp.errors import ImageError
 from migcomp.images.bitmap import set_runs
 from migcomp.images.entries import EntryTable
 from migcomp.images.file import ImageFile
-from migcomp.images.flattened import MAGIC as FLAT_MAGIC
 from migcomp.images.flattened import FlatView
 from migcomp.images.headers import size_of
-from migcomp.images.kdump_headers import MAGIC, Dump
+from migcomp.images.kdump_headers import Dump
 from migcomp.images.mapped import MappedImage
 
 FORMAT = "kdump"
@@ -30,10 +29,6 @@ METHODS = {0: "raw", 1: "zlib", 2: "lzo", 4: "snappy", 0x20: "zstd"}
 
 #: Pages that lie in two pieces of a flattened dump, and are put together.
 PATCHES_MAX = 1 << 16
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith((MAGIC, FLAT_MAGIC))
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:

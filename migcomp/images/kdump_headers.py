@@ -16,13 +16,11 @@ from itertools import accumulate
 from migcomp.errors import ImageError
 from migcomp.images.bitmap import set_runs
 from migcomp.images.file import ImageFile
-from migcomp.images.flattened import MAGIC as FLAT_MAGIC
 from migcomp.images.flattened import FlatView, PlainView
 from migcomp.images.image import PAGE_SIZES
 from migcomp.images.regions import REGIONS_MAX
+from migcomp.images.signatures import FLATTENED, KDUMP
 from migcomp.results import Block
-
-MAGIC = b"KDUMP   "
 
 #: Fields from ``status`` on, behind a time stamp of 2 longs that are aligned.
 _HEADER = struct.Struct("11I")
@@ -42,7 +40,7 @@ class Dump:
     def __init__(self, file: ImageFile) -> None:
         """Raises ImageError."""
         self.path = file.path
-        flattened = file.head.startswith(FLAT_MAGIC)
+        flattened = file.head.startswith(FLATTENED)
         self.view = FlatView(file) if flattened else PlainView(file)
         self._read_header()
         size, sub_blocks, bitmap_blocks = self._geometry
@@ -73,7 +71,7 @@ class Dump:
 
     def _read_header(self) -> None:
         head = self.view.read(0, 4096, "its header")
-        if not head.startswith(MAGIC):
+        if not head.startswith(KDUMP):
             raise ImageError(f"{self.path} is flattened, but no kdump")
         for self._order in "<>":
             for self._long, at in _FIELDS_AT.items():

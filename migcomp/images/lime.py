@@ -14,34 +14,19 @@ from migcomp.images.headers import size_of, take
 from migcomp.images.mapped import MappedImage
 from migcomp.images.packed import unpack
 from migcomp.images.regions import REGIONS_MAX, Region, open_regions
+from migcomp.images.signatures import LIME
 
 FORMAT = "lime"
-MAGIC = b"EMiL"
 VERSION = 1
 
 #: Magic, version, first and last address, 0.
 HEADER = struct.Struct("<4sIQQ8s")
 
 
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC) or _begins_packed(head)
-
-
-def _begins_packed(head: bytes) -> bool:
-    if head[:1] != b"\x78":
-        return False
-    import zlib
-
-    try:
-        return zlib.decompressobj().decompress(head, len(MAGIC)) == MAGIC
-    except zlib.error:
-        return False
-
-
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
     """LiME's ``compress=1`` compresses the whole by zlib."""
-    packed = not file.head.startswith(MAGIC)
-    copy = unpack(file, 0, "zlib", MAGIC) if packed else file
+    packed = not file.head.startswith(LIME)
+    copy = unpack(file, 0, "zlib", LIME) if packed else file
     try:
         regions = _read_regions(copy)
         facts = {"ranges": len(regions), "compressed": "yes" if packed else "no"}
@@ -61,7 +46,7 @@ def _read_regions(file: ImageFile) -> list[Region]:
     while offset < size_of(file):
         header = take(file, offset, HEADER.size, f"the header at byte {offset}")
         magic, version, start, end, _reserved = HEADER.unpack(header)
-        if magic != MAGIC or version != VERSION:
+        if magic != LIME or version != VERSION:
             raise ImageError(
                 f"{file.path} is damaged: byte {offset} begins no LiME header of "
                 "version 1"

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from migcomp.errors import CodecUnavailable, ImageError
-
-MAGIC = b"\x89LZO\0\r\n\x1a\n"
+from migcomp.images.signatures import LZOP
 
 #: lzop writes 256 KiB; its own reader takes 64 MiB at most.
 BLOCK_MAX = 64 << 20
@@ -69,7 +68,7 @@ def lzop_blocks(source: Source) -> Iterator[bytes]:
 
 def _header(source: Source) -> int:
     """Its flags."""
-    if _take(source, len(MAGIC)) != MAGIC:
+    if _take(source, len(LZOP)) != LZOP:
         raise _damaged(source, "it does not begin as lzop's files do")
     version, _library, needed, method = struct.unpack(">HHHB", _take(source, 7))
     if version < 0x0940 or needed > 0x1040 or method not in _METHODS:

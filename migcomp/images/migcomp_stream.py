@@ -15,13 +15,9 @@ from migcomp.images.file import ImageFile, no_room_for_copy
 from migcomp.images.image import pages_in
 from migcomp.images.mapped import MappedImage
 from migcomp.results import RunResult
-from migcomp.stream.reader import is_stream, open_stream_in
+from migcomp.stream.reader import open_stream_in
 
 FORMAT = "migcomp"
-
-
-def recognises(head: bytes) -> bool:
-    return is_stream(head)
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:

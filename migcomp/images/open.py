@@ -1,48 +1,35 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Opens an image of any format, which its first bytes tell.
+"""Opens an image of any format, which signatures.py tells.
 
-A reader is a module of this package with the attributes of :class:`Reader`,
-listed in READERS.  What none of them recognises is raw memory.
+A format's reader is a module of this package that is a :class:`Reader`, imported
+only when it is needed.  What has no signature is raw memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from migcomp.errors import ImageError
-from migcomp.images import (
-    avml,
-    cloud_hypervisor,
-    criu,
-    elf,
-    kdump,
-    lime,
-    migcomp_stream,
-    qemu,
-    seekable_zstd,
-    virsh,
-    vmware,
-    windows,
-)
-from migcomp.images.diffs import open_merged
 from migcomp.images.file import STANDARD_INPUT, Copied, ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
+from migcomp.images.signatures import (
+    CLOUD_HYPERVISOR_MEMORY,
+    OTHERS,
+    SIGNATURES,
+    VMWARE_MEMORY,
+    Signature,
+)
 from migcomp.results import Block
 
 
 class Reader(Protocol):
-    """What a module that reads a format has.
-
-    Heavy packages are imported by ``open_file`` only.
-    """
+    """What a module that reads a format has."""
 
     FORMAT: str
-
-    def recognises(self, head: bytes) -> bool:
-        """``head``: the first bytes, at most file.HEAD_SIZE."""
 
     def open_file(self, file: ImageFile, page_size: int) -> Image:
         """``file`` is a file, and is the image's from then on, unless this raises.
@@ -52,37 +39,8 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (
-    qemu,
-    migcomp_stream,
-    virsh,
-    elf,
-    kdump,
-    lime,
-    avml,
-    vmware,
-    criu,
-    windows,
-    seekable_zstd,
-)
-
-_FIRECRACKER = "the state of a Firecracker guest; give its memory file"
-
-#: First bytes of what is none of ours, and what to say.
-_OTHERS = (
-    (b"\x1f\x8b\x08", "compressed by gzip; decompress it with gzip -d first"),
-    (b"BZh", "compressed by bzip2; decompress it with bzip2 -d first"),
-    (b"\xfd7zXZ\0", "compressed by xz; decompress it with xz -d first"),
-    (b"\x89LZO\0\r\n\x1a\n", "compressed by lzop; decompress it with lzop -d first"),
-    (b"QFI\xfb", "a qcow2 disk image, which holds no guest memory of its own"),
-    (b"KDMV", "a VMware disk image; give the .vmem file"),
-    (b"\0\0\x64\x86\x84\x19\x10\x07", _FIRECRACKER),
-    (b"\0\0\xaa\xaa\x84\x19\x10\x07", _FIRECRACKER),
-)
-
-
 def formats() -> tuple[str, ...]:
-    return (RawImage.format, *(reader.FORMAT for reader in READERS))
+    return (RawImage.format, *(signature.format for signature in SIGNATURES))
 
 
 def open_image(
@@ -128,6 +86,8 @@ def image_path(path: str) -> str:
     """
     if path == STANDARD_INPUT or not Path(path).is_dir():
         return path
+    from migcomp.images import cloud_hypervisor, criu
+
     return cloud_hypervisor.memory_in(path) or criu.pagemap_in(path) or path
 
 
@@ -144,13 +104,25 @@ def image_in(
     reader = _reader(file, format)
     if reader is None:
         guess = format is None and not layout and file.path != STANDARD_INPUT
-        if guess and (laid_out := vmware.open_beside(file, page_size)):
-            return laid_out
-        blocks = cloud_hypervisor.blocks_beside(file.path, page_size) if guess else ()
+        name = Path(file.path) if guess else Path()
+        if name.suffix == VMWARE_MEMORY:
+            from migcomp.images import vmware
+
+            if laid_out := vmware.open_beside(file, page_size):
+                return laid_out
+        blocks: Sequence[Block] = ()
+        if name.name == CLOUD_HYPERVISOR_MEMORY:
+            from migcomp.images import cloud_hypervisor
+
+            blocks = cloud_hypervisor.blocks_beside(file.path, page_size)
         raw = open_raw(file, page_size=page_size, layout=layout or blocks, pad=pad)
         if blocks:
             raw.format = cloud_hypervisor.FORMAT
-        return open_merged(raw, file, diffs) if diffs else raw
+        if not diffs:
+            return raw
+        from migcomp.images.diffs import open_merged
+
+        return open_merged(raw, file, diffs)
     if diffs:
         raise ImageError(f"{file.path} is {reader.FORMAT}, and cannot have diffs")
     if layout:
@@ -172,21 +144,30 @@ def image_in(
 
 def _reader(file: ImageFile, format: str | None) -> Reader | None:
     """None stands for raw."""
-    if format is not None:
-        if format not in formats():
-            raise ImageError(
-                f"there is no format {format!r}; there are {', '.join(formats())}"
-            )
-        named = next((r for r in READERS if format == r.FORMAT), None)
-        if named is not None and not named.recognises(file.head):
-            raise ImageError(
-                f"{file.path} does not begin as {format} does; leave out --format"
-            )
-        return named
-    for reader in READERS:
-        if reader.recognises(file.head):
-            return reader
-    for magic, what in _OTHERS:
+    signature = _named(file, format) if format is not None else _signature(file)
+    if signature is None:
+        return None
+    return cast(Reader, import_module(f"{__package__}.{signature.reader}"))
+
+
+def _named(file: ImageFile, format: str) -> Signature | None:
+    if format not in formats():
+        raise ImageError(
+            f"there is no format {format!r}; there are {', '.join(formats())}"
+        )
+    named = next((s for s in SIGNATURES if s.format == format), None)
+    if named is not None and not named.recognises(file.head):
+        raise ImageError(
+            f"{file.path} does not begin as {format} does; leave out --format"
+        )
+    return named
+
+
+def _signature(file: ImageFile) -> Signature | None:
+    for signature in SIGNATURES:
+        if signature.recognises(file.head):
+            return signature
+    for magic, what in OTHERS:
         if file.head.startswith(magic):
             raise ImageError(
                 f"{file.path} is {what} (--format raw takes it as memory all the same)"

@@ -18,7 +18,6 @@ from migcomp.images.mapped import MappedImage
 from migcomp.images.qemu_bytes import StreamBytes
 from migcomp.images.qemu_ram import RamBlock, RamReader
 from migcomp.images.qemu_sections import (
-    MAGIC,
     SectionReader,
     Sections,
     facts_of,
@@ -71,10 +70,6 @@ class QemuImage(MappedImage):
                 raise ImageError(f"{self.path} became shorter while it was read")
             yield piece
             start += len(piece)
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
 
 
 def open_file(file: ImageFile, page_size: int) -> QemuImage:

@@ -14,11 +14,12 @@ from typing import Self
 from migcomp.errors import ImageError
 from migcomp.images.file import became_shorter, open_file
 from migcomp.images.image import pages_in
-from migcomp.images.qemu import FORMAT, recognises, with_addresses
+from migcomp.images.qemu import FORMAT, with_addresses
 from migcomp.images.qemu_bytes import StreamBytes
 from migcomp.images.qemu_ram import RamReader
 from migcomp.images.qemu_sections import SectionReader
 from migcomp.images.raw import DEFAULT_PAGE_SIZE
+from migcomp.images.signatures import QEMU
 
 _RECORD = struct.Struct("=QII")
 _ZERO, _NORMAL, _COMPRESSED, XBZRLE = range(4)
@@ -59,7 +60,7 @@ class Recording:
 
     def _read(self) -> None:
         file = self._file
-        if not recognises(file.head) or file.size is None:
+        if not file.head.startswith(QEMU) or file.size is None:
             raise ImageError(
                 f"{self.path} is not a file with a QEMU migration stream ({FORMAT}), "
                 "and no recording of a migration"

@@ -17,8 +17,8 @@ from typing import Any
 
 from migcomp.images.qemu_bytes import CutOff, StreamBytes
 from migcomp.images.qemu_description import device_sizes
+from migcomp.images.signatures import QEMU
 
-MAGIC = b"QEVM"
 VERSION = 3
 
 EOF, START, PART, END, FULL, SUBSECTION = range(6)
@@ -139,7 +139,7 @@ class SectionReader:
 
     def _read_header(self) -> int:
         magic, version = self._stream.at(0, 4), self._stream.number(4, 4)
-        if magic != MAGIC:
+        if magic != QEMU:
             raise self._stream.error("it does not start as a QEMU stream does", 0)
         if version != VERSION:
             raise self._stream.error(

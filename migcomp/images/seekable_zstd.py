@@ -24,7 +24,6 @@ from migcomp.images.raw import DEFAULT_BLOCK_NAME
 from migcomp.results import Block
 
 FORMAT = "seekable-zstd"
-MAGIC = b"\x28\xb5\x2f\xfd"
 
 #: The table is a skippable frame: this and its size, entries, and the footer.
 TABLE_HEAD = struct.Struct("<II")
@@ -39,10 +38,6 @@ _RESERVED = 0x7C
 
 #: Of _core.PageMap: place, bytes stored, bytes of content.
 _BLOCK = struct.Struct("=QII")
-
-
-def recognises(head: bytes) -> bool:
-    return head.startswith(MAGIC)
 
 
 def open_file(file: ImageFile, page_size: int) -> MappedImage:

@@ -15,10 +15,9 @@ from migcomp.images import qemu
 from migcomp.images.file import HEAD_SIZE, ImageFile
 from migcomp.images.headers import size_of, take
 from migcomp.images.packed import unpack
-from migcomp.images.qemu_sections import MAGIC as QEMU_MAGIC
+from migcomp.images.signatures import QEMU, VIRSH, VIRSH_PARTIAL
 
 FORMAT = "virsh-save"
-MAGIC, PARTIAL = b"LibvirtQemudSave", b"LibvirtQemudPart"
 
 #: Magic, version, bytes of XML and cookie, was running, compression, cookie.
 _HEADER = "16sIIIII56x"
@@ -44,17 +43,13 @@ class FilePart(ImageFile):
         return super().read_at(self._start + offset, size)
 
 
-def recognises(head: bytes) -> bool:
-    return head.startswith((MAGIC, PARTIAL))
-
-
 def open_file(file: ImageFile, page_size: int) -> qemu.QemuImage:
     """Raises ImageError, and CodecUnavailable for lzop without its package."""
     size = struct.calcsize("=" + _HEADER)
     head = take(file, 0, size, "its header")
-    if not recognises(head):
+    if not head.startswith((VIRSH, VIRSH_PARTIAL)):
         raise ImageError(f"{file.path} does not begin as a file of virsh save")
-    if head.startswith(PARTIAL):
+    if head.startswith(VIRSH_PARTIAL):
         raise ImageError(f"{file.path} was not saved to its end")
     order = "<" if int.from_bytes(head[16:20], "little") <= 0xFFFF else ">"
     _, version, length, running, method, _ = struct.unpack(order + _HEADER, head)
@@ -79,7 +74,7 @@ def open_file(file: ImageFile, page_size: int) -> qemu.QemuImage:
 
 def _part(file: ImageFile, start: int) -> ImageFile:
     part = FilePart(file, start)
-    if not part.head.startswith(QEMU_MAGIC):
+    if not part.head.startswith(QEMU):
         raise ImageError(
             f"{file.path} is damaged: there is no QEMU stream behind the guest's XML"
         )
@@ -96,7 +91,7 @@ def _open_packed(
         )
     if method not in _METHODS:
         raise ImageError(f"{file.path} is compressed in a way that is not known")
-    copy = unpack(file, start, _METHODS[method], QEMU_MAGIC)
+    copy = unpack(file, start, _METHODS[method], QEMU)
     try:
         image = qemu.open_file(copy, page_size)
     except BaseException:

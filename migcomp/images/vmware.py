@@ -19,17 +19,13 @@ from migcomp.images.file import open_file as _open
 from migcomp.images.headers import size_of, take, unpack
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import Region, open_regions
+from migcomp.images.signatures import VMWARE_32, VMWARE_MEMORY, is_vmware
 
 FORMAT = "vmware"
 
-#: A checkpoint, restored, not to be restored, partial.  Old versions' have fields
-#: of 32 bits.
-_MAGICS = (0xBED2BED2, 0xBAD1BAD1, 0xBAD2BAD2, 0xBED3BED3)
-_MAGICS_32 = (0xBED0BED0, 0xBED2BED0)
-
 PAGE = 4096
-#: Suffixes of the file with memory, and of those that lay it out.
-MEMORY, STATES = ".vmem", (".vmss", ".vmsn")
+#: Suffixes of the files that lay memory out.
+_STATES = (".vmss", ".vmsn")
 
 _HEADER = struct.Struct("<III")  # magic, version, groups
 _GROUP = struct.Struct("<64sQQ")  # name, position, size
@@ -38,11 +34,6 @@ _GROUPS_MAX = 4096
 _TAGS_MAX = 100_000
 _REGIONS_MAX = 1024
 _COMPRESSED, _RAW = 62, 63  # values' sizes that stand for blocks
-
-
-def recognises(head: bytes) -> bool:
-    magic = int.from_bytes(head[:4], "little")
-    return len(head) >= _HEADER.size and magic in (*_MAGICS, *_MAGICS_32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +54,7 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
     if group.offset >= 0:
         regions = _regions_of(file, group, group.offset, group.size)
         return open_regions(file, regions, FORMAT, page_size, _facts(file))
-    path = Path(file.path).with_suffix(MEMORY)
+    path = Path(file.path).with_suffix(VMWARE_MEMORY)
     if not path.is_file():
         raise ImageError(
             f"{file.path} says where memory belongs but does not hold it, and there "
@@ -82,16 +73,15 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
 
 def open_beside(file: ImageFile, page_size: int) -> MappedImage | None:
     """Opens a .vmem, if there is a .vmss or .vmsn beside it."""
-    path = Path(file.path)
-    if path.suffix != MEMORY or file.size is None:
+    if file.size is None:
         return None
-    for suffix in STATES:
-        beside = path.with_suffix(suffix)
+    for suffix in _STATES:
+        beside = Path(file.path).with_suffix(suffix)
         if not beside.is_file():
             continue
         state = _open(str(beside))
         try:
-            if not recognises(state.head):
+            if not is_vmware(state.head):
                 continue
             regions = _regions_of(file, _read_state(state), 0, size_of(file))
             return open_regions(file, regions, FORMAT, page_size, _facts(state))
@@ -175,10 +165,10 @@ def _regions_of(
 
 def _memory_group(file: ImageFile) -> int:
     """Where the tags of the group ``memory`` begin."""
-    magic, _, groups = unpack(file, _HEADER, 0, "its header")
-    if not recognises(file.head):
+    _, _, groups = unpack(file, _HEADER, 0, "its header")
+    if not is_vmware(file.head):
         raise ImageError(f"{file.path} does not begin as a checkpoint of VMware")
-    if magic in _MAGICS_32:
+    if file.head.startswith(VMWARE_32):
         raise ImageError(f"{file.path} is a checkpoint of an old, 32-bit VMware")
     if groups > _GROUPS_MAX:
         raise ImageError(f"{file.path} has {groups} groups, which is absurd")

@@ -16,9 +16,9 @@ from migcomp.images.file import ImageFile
 from migcomp.images.headers import take
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import REGIONS_MAX, Region, open_regions
+from migcomp.images.signatures import WINDOWS_32, WINDOWS_64
 
 FORMAT = "windows-dump"
-MAGIC_32, MAGIC_64 = b"PAGEDUMP", b"PAGEDU64"
 
 PAGE = 4096
 _COMPLETE, _BITMAP = 1, 5
@@ -26,8 +26,8 @@ _COMPLETE, _BITMAP = 1, 5
 #: Header's bytes; where DumpType is; where the runs are; their number's and one
 #: run's layout.
 _LAYOUTS = {
-    MAGIC_32: (0x1000, 0xF88, 0x64, struct.Struct("<II"), struct.Struct("<II")),
-    MAGIC_64: (0x2000, 0xF98, 0x88, struct.Struct("<IxxxxQ"), struct.Struct("<QQ")),
+    WINDOWS_32: (0x1000, 0xF88, 0x64, struct.Struct("<II"), struct.Struct("<II")),
+    WINDOWS_64: (0x2000, 0xF98, 0x88, struct.Struct("<IxxxxQ"), struct.Struct("<QQ")),
 }
 #: Of the physical memory block in the header.
 _RUNS_BYTES = 700
@@ -36,15 +36,11 @@ _SUMMARY = struct.Struct("<4s4s24xQQQ")
 _SUMMARY_MAGICS = (b"SDMP", b"FDMP")
 
 
-def recognises(head: bytes) -> bool:
-    return head[:8] in _LAYOUTS
-
-
 def open_file(file: ImageFile, page_size: int) -> MappedImage:
     magic = take(file, 0, 8, "its header")
     if magic not in _LAYOUTS:
         raise ImageError(f"{file.path} does not begin as a Windows crash dump")
-    facts = {"bits": 64 if magic == MAGIC_64 else 32}
+    facts = {"bits": 64 if magic == WINDOWS_64 else 32}
     return open_regions(file, _read_regions(file), FORMAT, page_size, facts)
 
 
@@ -55,7 +51,7 @@ def _read_regions(file: ImageFile) -> list[Region]:
     (kind,) = struct.unpack_from("<I", header, kind_at)
     if kind == _COMPLETE:
         return _runs(file, header)
-    if kind == _BITMAP and magic == MAGIC_64:
+    if kind == _BITMAP and magic == WINDOWS_64:
         return _bitmap(file, size)
     raise ImageError(
         f"{file.path} is a Windows crash dump of type {kind}, which does not hold "

@@ -15,12 +15,12 @@ from migcomp._core import CHANNELS_MAX, REQUEST_BYTES_MAX, xxh64
 from migcomp.codecs import GROUPINGS
 from migcomp.errors import StreamError
 from migcomp.images.image import PAGE_SIZES, UNKNOWN_LENGTH, pages_in
+from migcomp.images.signatures import MIGCOMP
 from migcomp.results import Block, PageCounts
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-MAGIC = b"\x89MIGC\r\n\x1a"
 MAJOR_VERSION = 1
 MINOR_VERSION = 0
 END_MAGIC = b"MIGCEND\n"
@@ -94,7 +94,7 @@ class StreamHeader:
         if size > HEADER_MAX:
             raise StreamError("the image has too many RAM blocks for one stream")
         head = _FIXED.pack(
-            MAGIC,
+            MIGCOMP,
             MAJOR_VERSION,
             MINOR_VERSION,
             size,
@@ -160,7 +160,7 @@ def identity_of(header: bytes) -> bytes:
 
 def header_size(fixed: bytes) -> int:
     """The size of the whole header whose first FIXED_SIZE bytes are given."""
-    if fixed[: len(MAGIC)] != MAGIC:
+    if fixed[: len(MIGCOMP)] != MIGCOMP:
         raise StreamError(
             "it is not a migcomp stream; migcomp convert takes it if it is an image"
         )

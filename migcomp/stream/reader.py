@@ -18,7 +18,6 @@ from migcomp.stream.layout import (
     FOOTER_SIZE,
     INDEX,
     INDEX_ENTRIES,
-    MAGIC,
     PAGES,
     RECORD_HEADER_SIZE,
     SKIPPABLE,
@@ -381,11 +380,6 @@ class StreamReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def is_stream(head: bytes) -> bool:
-    """Whether these first bytes of a file are those of a stream of ours."""
-    return head.startswith(MAGIC)
 
 
 def open_stream(path: str) -> StreamReader:

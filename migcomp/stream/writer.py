@@ -93,17 +93,12 @@ class StreamWriter:
         ``payload`` is only read during the call; ``hashes`` as those of a request.
         """
         self._digest.update(hashes)
-        zero, same, deduplicated, normal, compressed = counts
+        zero, _, _, normal, compressed = counts
         pending = self._pending
         if pending is None and last and zero == len(classes):
             self._count_zeros(zero)
             return
-        total = self.counts
-        total.zero += zero
-        total.same_filled += same
-        total.deduplicated += deduplicated
-        total.normal += normal
-        total.compressed += compressed
+        self.counts.add(*counts)
         if compressed:
             size = len(memoryview(payload)) - normal * self.header.page_size
             self.compressed_bytes += size

@@ -13,6 +13,7 @@ import pytest
 
 from migcomp import errors
 from migcomp.cli import failures
+from migcomp.images.signatures import SIGNATURES
 from tests.cli.conftest import COMMAND, command, environment, program
 
 COMMANDS = (
@@ -117,7 +118,19 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "migcomp.cli.main" in modules
     assert not modules & {"rich", "zstandard", "asyncio", "json"}
     if arguments != ["run", "--help"]:  # which lists the codecs
-        assert "migcomp._core" not in modules
+        assert not modules & {"migcomp._core", "migcomp.results"}
+
+
+@pytest.mark.parametrize("arguments", [["run", "-q"], ["inspect", "--json"]])
+def test_raw_memory_needs_no_reader(image: Path, arguments: list[str]) -> None:
+    modules = imported(*arguments, str(image))
+    assert "migcomp.images.raw" in modules
+    assert not modules & {f"migcomp.images.{known.reader}" for known in SIGNATURES}
+
+
+def test_what_is_not_kept_needs_no_output(image: Path) -> None:
+    modules = imported("run", "-q", str(image))
+    assert not modules & {"migcomp.outputs", "migcomp.stream.reader", "tempfile"}
 
 
 def test_json_needs_no_rich(image: Path) -> None:

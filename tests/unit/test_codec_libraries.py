@@ -13,25 +13,7 @@ import pytest
 from migcomp import _core
 from migcomp.codecs import open_codec, providers
 from migcomp.errors import CodecUnavailable
-from tests.core_tools import PAGE, PAGES, is_installed, round_trip
-
-OVERRIDES = {
-    "zstd": ("MIGCOMP_LIBZSTD",),
-    "lz4": ("MIGCOMP_LIBLZ4",),
-    "zlib": ("MIGCOMP_LIBZ", "MIGCOMP_LIBDEFLATE"),
-}
-SONAMES = {
-    "libzstd": "libzstd.so.1",
-    "liblz4": "liblz4.so.1",
-    "libz": "libz.so.1",
-    "libdeflate": "libdeflate.so.0",
-}
-
-
-needs = {
-    provider: pytest.mark.skipif(not is_installed(soname), reason=f"no {soname}")
-    for provider, soname in SONAMES.items()
-}
+from tests.core_tools import OVERRIDES, PAGE, PAGES, needs, round_trip
 
 
 @pytest.fixture(autouse=True)

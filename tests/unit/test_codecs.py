@@ -17,30 +17,15 @@ from migcomp.codecs import GROUPINGS, Codec, open_codec, providers
 from migcomp.errors import CodecUnavailable, PageError
 from tests.core_tools import (
     GUEST,
+    OVERRIDES,
     PAGE,
     PAGES,
+    SONAMES,
     is_installed,
     libraries,
+    needs,
     round_trip,
 )
-
-OVERRIDES = {
-    "zstd": ("MIGCOMP_LIBZSTD",),
-    "lz4": ("MIGCOMP_LIBLZ4",),
-    "zlib": ("MIGCOMP_LIBZ", "MIGCOMP_LIBDEFLATE"),
-}
-SONAMES = {
-    "libzstd": "libzstd.so.1",
-    "liblz4": "liblz4.so.1",
-    "libz": "libz.so.1",
-    "libdeflate": "libdeflate.so.0",
-}
-
-
-needs = {
-    provider: pytest.mark.skipif(not is_installed(soname), reason=f"no {soname}")
-    for provider, soname in SONAMES.items()
-}
 
 
 @pytest.fixture(autouse=True)

@@ -27,24 +27,6 @@ def packing() -> Iterator[_core.PageRequest]:
         yield queue.get_request()
 
 
-@pytest.fixture
-def unpacking() -> Iterator[_core.PageRequest]:
-    with a_queue(kind=_core.decompressor) as queue:
-        yield queue.get_request()
-
-
-def compressed(content: bytes, codec: str = "zlib") -> tuple[bytes, int]:
-    """The body of the record, and its checksum."""
-    pages = len(content) // PAGE
-    with a_queue(codec) as queue:
-        request = queue.get_request()
-        request.load(a_map(content), 0, pages, WHOLE, 0)
-        queue.submit_request(request)
-        queue.collect_request()
-        body = request.classes + request.details + bytes(memoryview(request))
-    return body, _core.xxh64(body)
-
-
 # --- xxh64 ---
 
 #: XXH64, seed 0, of the first n bytes of the reference's test buffer.

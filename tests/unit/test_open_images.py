@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from migcomp.images.file import ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.mapped import MappedImage
 from migcomp.images.open import formats, open_image
+from migcomp.images.signatures import SIGNATURES, Signature
 from migcomp.pipeline import compress
 from migcomp.restore import verify
 from migcomp.results import Block
@@ -35,9 +38,6 @@ class Turned:
 
     FORMAT = "turned"
 
-    def recognises(self, head: bytes) -> bool:
-        return head.startswith(MAGIC)
-
     def open_file(self, file: ImageFile, page_size: int) -> Image:
         pages = ((file.size or 0) - len(MAGIC)) // page_size
         if not pages:
@@ -52,7 +52,15 @@ class Turned:
 
 @pytest.fixture
 def turned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "READERS", (Turned(),))
+    known = Signature("turned", "turned", lambda head: head.startswith(MAGIC))
+    monkeypatch.setattr(opening, "SIGNATURES", (known,))
+    monkeypatch.setitem(sys.modules, "migcomp.images.turned", Turned())
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda known: known.format)
+def test_a_signature_names_the_reader_of_its_format(signature: Signature) -> None:
+    reader = import_module(f"migcomp.images.{signature.reader}")
+    assert signature.format == reader.FORMAT
 
 
 @pytest.fixture

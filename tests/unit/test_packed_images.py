@@ -22,8 +22,8 @@ import zstandard
 
 from migcomp.errors import CodecUnavailable, ImageError
 from migcomp.images.decode import readable_again
-from migcomp.images.lzop import MAGIC as LZOP_MAGIC
 from migcomp.images.open import open_image
+from migcomp.images.signatures import LZOP
 from tests.conftest import PAGE, make_pages, memory_file, piped
 from tests.dump_files import lime, virsh_save
 from tests.qemu_tools import a_stream
@@ -191,7 +191,7 @@ def test_lzop_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with (
-        memory_file(virsh_save(LZOP_MAGIC, 4)) as path,
+        memory_file(virsh_save(LZOP, 4)) as path,
         pytest.raises(CodecUnavailable, match=r"pip install 'migcomp\[dumps\]'"),
     ):
         open_image(path)
@@ -210,7 +210,7 @@ def lzop(
 ) -> bytes:
     head = struct.pack(">HHHBBI", version, 0x20A0, needed, method, 5, flags)
     head += bytes(12) + b"\4name" + bytes(4) + extra
-    return LZOP_MAGIC + head + b"".join(blocks)
+    return LZOP + head + b"".join(blocks)
 
 
 def stored(data: bytes, *sums: int) -> bytes:

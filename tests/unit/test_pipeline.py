@@ -44,6 +44,7 @@ from tests.conftest import (
     restored,
     threads_now,
 )
+from tests.sinks import Sink
 
 MIB = 1 << 20
 DATA = make_pages(*((kind, n % 3) for n in range(30) for kind in KINDS))
@@ -85,24 +86,6 @@ def test_impossible_choices(options: dict[str, Any], sentence: str) -> None:
 
 
 # --- Sinks -------------------------------------------------------------------------
-
-
-class Sink(RawIOBase):
-    """Takes ``step`` bytes at a time, and fails after ``room``."""
-
-    def __init__(self, step: int, room: int = 1 << 62) -> None:
-        self.data = bytearray()
-        self.step, self.room = step, room
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        if len(self.data) >= self.room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        part = bytes(cast(bytes, data))[: self.step]
-        self.data += part
-        return len(part)
 
 
 @pytest.mark.parametrize("codec", ["zstd", "none"])

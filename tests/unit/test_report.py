@@ -9,106 +9,18 @@ import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from migcomp.report.advice import advice
 from migcomp.report.console import open_console
 from migcomp.report.json import to_json
-from migcomp.report.memory_map import MARKS, format_address, legend, memory_map
-from migcomp.report.parts import map_parts
 from migcomp.report.terminal import render
 from migcomp.results import (
-    Block,
-    CodecInfo,
-    Machine,
     PageCounts,
     Queue,
-    Region,
     RequestTimes,
-    RunResult,
-    Settings,
     Worker,
 )
-
-MIB = 2**20
-
-
-def a_region(number: int) -> Region:
-    """128 pages whose class goes round with ``number``."""
-    first = number * 128
-    match number % 8:
-        case 0 | 1:
-            return Region(first, PageCounts(zero=128), 40)
-        case 2:
-            return Region(first, PageCounts(zero=8, same_filled=120), 1200)
-        case 3:
-            return Region(first, PageCounts(zero=28, deduplicated=100), 1000)
-        case 4:
-            return Region(first, PageCounts(zero=64, compressed=64), 60_000)
-        case 5:
-            return Region(first, PageCounts(compressed=128), 200_000)
-        case 6:
-            return Region(first, PageCounts(compressed=128), 300_000)
-        case _:
-            return Region(first, PageCounts(compressed=28, normal=100), 450_000)
-
-
-def a_result() -> RunResult:
-    """A run over 128 MiB with pages of all classes."""
-    regions = tuple(a_region(number) for number in range(256))
-    pages = PageCounts(
-        **{
-            name: sum(getattr(region.pages, name) for region in regions)
-            for name in ("zero", "same_filled", "deduplicated", "normal", "compressed")
-        }
-    )
-    return RunResult(
-        operation="run",
-        image="guests/paused.raw",
-        stream="out/paused.migc",
-        blocks=(Block("pc.ram", 128 * MIB, 0),),
-        settings=Settings(
-            codec="zstd",
-            level=1,
-            grouping="packet",
-            page_size=4096,
-            packet_pages=128,
-            request_pages=128,
-            channels=0,
-            dedup=True,
-            threads=2,
-            requests_per_thread=4,
-        ),
-        codec=CodecInfo("zstd", "libzstd", "1.5.4", "libzstd.so.1"),
-        pages=pages,
-        image_bytes=128 * MIB,
-        stream_bytes=33_000_000,
-        compressed_bytes=19_800_000,
-        compressed_blocks=160,
-        image_digest=0x0123456789ABCDEF,
-        wall_seconds=0.296,
-        submitter_cpu_seconds=0.0141,
-        workers=(
-            Worker(130, 0.2801, 12, 340, 11),
-            Worker(126, 0.2794, 9, 281, 9),
-        ),
-        queue=Queue(256, 256, 239, 91, 1200, 90, 7.21, 8),
-        request_times=RequestTimes(
-            2_100_000, 3_000_000, 3_400_000, 3_600_000, 3_600_000
-        ),
-        machine=Machine("Example CPU 3000", 2, 8 * 2**30, "Linux 6.1", "3.11.2", 0.42),
-        regions=regions,
-    )
-
-
-def text_of(result: RunResult, width: int = 80) -> str:
-    """The report without colours; no line of it ends with a blank."""
-    file = io.StringIO()
-    render(result, Console(file=file, width=width, color_system=None))
-    lines = file.getvalue().splitlines()
-    assert [line for line in lines if line != line.rstrip()] == []
-    return "\n".join(lines)
-
+from tests.report_tools import MIB, a_result, text_of
 
 ROW = "··-=░▒▓█"
 GOLDEN = f"""\
@@ -284,90 +196,6 @@ def test_nothing_measured_is_no_error() -> None:
     for width in (80, 200):
         assert "no workers" in text_of(result, width)
     json.dumps(to_json(result), allow_nan=False)
-
-
-# --- The map -------------------------------------------------------------------
-
-
-def test_each_block_has_rows_of_its_own_and_small_ones_share_one() -> None:
-    blocks = (
-        Block("low", 64 * MIB, 0),
-        Block("high", 63 * MIB, 4 * 2**30),
-        Block("vga", MIB // 2, 0xFD000000),
-        Block("rom", MIB // 2, 0xFFFC0000),
-    )
-    chart = memory_map(blocks, a_result().regions, 4096, 64, 8)
-    assert [row.label for row in chart.rows] == [
-        "0",
-        "32 MiB",
-        "4 GiB",
-        f"{4 * 2**30 + 32 * MIB:#x}",
-        "small blocks",
-    ]
-    assert [len(row.cells) for row in chart.rows] == [64, 64, 64, 62, 2]
-    assert sum(row.guest_bytes for row in chart.rows) == 128 * MIB
-    assert chart.cell_bytes == MIB // 2
-
-
-def test_cells_finer_than_regions_repeat_them() -> None:
-    regions = (
-        Region(0, PageCounts(zero=10), 0),
-        Region(10, PageCounts(normal=6), 24800),
-    )
-    blocks = tuple(Block(str(i), 8 * 4096, i * 8 * 4096) for i in range(2))
-    chart = memory_map(blocks, regions, 4096, 64, 8)
-    assert [row.cells for row in chart.rows] == [("zero",), ("full",)]
-
-
-def test_a_row_of_the_map_ends_with_its_block() -> None:
-    blocks = (Block("ram", 4996, 0),)
-    regions = (Region(0, PageCounts(compressed=2), 83),)
-    (row,) = memory_map(blocks, regions, 4096, 64, 8).rows
-    assert (row.guest_bytes, row.stream_bytes) == (4996, 83)
-
-
-def test_the_key_breaks_between_entries() -> None:
-    blocks = (Block("ram", 512 * 4096, 0),)
-    chart = memory_map(blocks, (Region(0, PageCounts(zero=128), 0),), 4096, 64, 8)
-    for width in range(30, 100):
-        console = Console(file=io.StringIO(), width=width)
-        _, _, *key = map_parts(chart, console)
-        lines = [str(line) for line in key]
-        assert max(map(len, lines)) <= width - 2
-        assert lines[-1].endswith("? not there")
-        assert "  ".join(lines) == "  ".join(
-            meaning for _, meaning in legend(chart, MARKS)
-        )
-
-
-def test_pages_that_a_damaged_stream_lacks_are_missing() -> None:
-    blocks = (Block("ram", 512 * 4096, 0),)
-    regions = (Region(0, PageCounts(zero=128), 0),)
-    chart = memory_map(blocks, regions, 4096, 64, 8)
-    assert chart.rows[0].cells == ("zero", "missing", "missing", "missing")
-
-
-@pytest.mark.parametrize(
-    ("address", "text"),
-    [
-        (0, "0"),
-        (MIB, "1 MiB"),
-        (3 * 2**29, "1.5 GiB"),
-        (4096, "0x1000"),
-        (0xFFFC0000, "0xfffc0000"),
-        (2**42, "4 TiB"),
-        (2**32 + 4096, "0x100001000"),
-    ],
-)
-def test_an_address_is_short_only_where_that_is_exact(address: int, text: str) -> None:
-    assert format_address(address) == text
-
-
-def test_the_map_needs_no_unicode() -> None:
-    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    render(a_result(), Console(file=file, width=80, color_system=None))
-    file.seek(0)
-    assert "..-=+x%#" in file.read()
 
 
 # --- Colours -------------------------------------------------------------------

@@ -6,8 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from functools import cache
-from io import BytesIO, FileIO, RawIOBase
+from io import BytesIO, FileIO
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 from typing import BinaryIO, cast
@@ -22,12 +21,10 @@ from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from migcomp.pipeline import compress
 from migcomp.restore import restore, verify
-from migcomp.results import Block
 from migcomp.stream.reader import StreamReader, open_stream
 from migcomp.targets import SparseFile
 from tests.conftest import (
     PAGE,
-    Rec,
     await_threads,
     compressed,
     dissect,
@@ -36,48 +33,8 @@ from tests.conftest import (
     restored,
     threads_now,
 )
-
-PACKET = 2
-DATA = make_pages("spot", "zero", ("spot", 1), "same", *["zero"] * 4, "spot", "same")
-DATA += make_pages(("spot", 2), ("spot", 3), ("spot", 1), "zero", ("spot", 4))
-COUNT = len(DATA) // PAGE
-LAYOUT = (Block("low", 7 * PAGE, 0), Block("high", (COUNT - 7) * PAGE, 1 << 32))
-
-
-@cache
-def sound(grouping: str = "packet", dedup: bool = False) -> bytes:
-    choice = Choice(
-        grouping=grouping, packet_pages=PACKET, channels=2, dedup=dedup, threads=1
-    )
-    return compressed(DATA, choice, layout=LAYOUT)[0]
-
-
-def page_of(image: bytes, page: int) -> bytes:
-    return image[page * PAGE : (page + 1) * PAGE]
-
-
-def pages_of(rec: Rec) -> set[int]:
-    return set(range(rec.first_page, rec.first_page + rec.pages))
-
-
-def originals(rec: Rec, grouping: str) -> dict[int, int]:
-    """Deduplicated page -> the page it equals."""
-    found, at = {}, rec.pages
-    for i, kind in enumerate(rec.body[: rec.pages]):
-        if kind == 2:
-            value = int.from_bytes(rec.body[at : at + 8], "little")
-            found[rec.first_page + i] = value
-        at += 8 if kind in (1, 2) else 2 if (kind, grouping) == (4, "page") else 0
-    return found
-
-
-def check_saved(image: bytes, missing: set[int]) -> None:
-    """What is not missing is right, and what is missing is zero."""
-    assert len(image) == len(DATA)
-    for page in range(COUNT):
-        expected = bytes(PAGE) if page in missing else page_of(DATA, page)
-        assert page_of(image, page) == expected, page
-
+from tests.sinks import Sink
+from tests.small_streams import COUNT, DATA, sound
 
 # --- Targets ------------------------------------------------------------------------
 
@@ -154,24 +111,6 @@ def test_a_padded_end_is_cut_off_again(tail: int, last: str) -> None:
         target = BytesIO()
         restore(reader, target)
     assert target.getvalue() == data
-
-
-class Sink(RawIOBase):
-    """Takes ``step`` bytes at a time, and fails after ``room``."""
-
-    def __init__(self, step: int, room: int = 1 << 62) -> None:
-        self.data = bytearray()
-        self.step, self.room = step, room
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        if len(self.data) >= self.room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        part = bytes(cast(bytes, data))[: self.step]
-        self.data += part
-        return len(part)
 
 
 @pytest.mark.parametrize("dedup", [False, True])

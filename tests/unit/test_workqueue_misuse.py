@@ -12,31 +12,7 @@ from migcomp import ThreadedWorkqueue, _core
 from migcomp.codecs import open_codec
 from migcomp.errors import WorkqueueError
 from migcomp.workqueue import MAX_REQUESTS, MAX_THREADS
-from tests.core_tools import WATCHDOG, Request, nothing, submit
-
-
-class Unhappy(Exception):
-    pass
-
-
-def double(request: Request) -> None:
-    request.result = request.payload * 2
-
-
-def fail(*_: object) -> None:
-    raise Unhappy("no")
-
-
-class Gate:
-    """A handler that waits until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Semaphore(0)
-        self.open = threading.Event()
-
-    def __call__(self, request: Request) -> None:
-        self.entered.release()
-        assert self.open.wait(WATCHDOG)
+from tests.core_tools import WATCHDOG, Gate, Request, double, nothing, submit
 
 
 @pytest.mark.parametrize(
