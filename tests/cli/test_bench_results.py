@@ -41,6 +41,14 @@ def test_every_format(done: Path, name: str) -> None:
     assert "lz4" in compared.text
 
 
+def test_standard_input(done: Path) -> None:
+    shown = program("bench", "show", "-", "--format", "csv", stdin=done.read_bytes())
+    assert shown.text == command("bench", "show", done, "--format", "csv").text
+    shown = program("bench", "show", "-", stdin=b"")
+    assert shown.code == 10
+    assert "is no file of results" in sentence(shown)
+
+
 def keep(path: Path, sweep: Sweep) -> Path:
     with ResultsFile(str(path), sweep.plan) as file:
         for sample in sweep.samples:
