@@ -22,6 +22,13 @@ SETTINGS_MOST = 10_000
 
 _FILE_MOST = 1 << 20
 
+#: What a TOML file's values are called.
+_WORDS: Mapping[type, str] = {
+    int: "a whole number",
+    str: "a name in quotes",
+    bool: "true or false",
+}
+
 _Value = TypeVar("_Value")
 
 
@@ -173,7 +180,7 @@ def _list(
     values = value if isinstance(value, list) else [value]
     known: list[_Value] = [v for v in values if type(v) is kind]
     if (key in table and not known) or len(known) < len(values):
-        raise ValueError(f"{path}: {key} must be {kind.__name__}, or an array of them")
+        raise ValueError(f"{path}: {key} must be {_WORDS[kind]}, or an array of such")
     return known
 
 
