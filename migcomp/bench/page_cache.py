@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _PIECE = 1 << 30
@@ -15,6 +17,8 @@ _READ = 1 << 20
 
 def cached_share(path: str) -> float | None:
     """0 to 1; None for what is no local file, or where the system does not tell.
+
+    Of holes there is nothing to read, so that they do not count.
 
     Since Linux 5.2 it tells only of files that the user owns or could write; of
     others it would say that all pages are there.
@@ -29,10 +33,15 @@ def cached_share(path: str) -> float | None:
             return None
         pages = resident = 0
         for offset in range(0, size, _PIECE):
-            here, there = _count(fd, offset, min(_PIECE, size - offset))
-            pages += here
-            resident += there
-        return resident / pages
+            end = min(offset + _PIECE, size)
+            states = _states(fd, offset, end - offset)
+            for start, stop in _data(fd, offset, end):
+                first = (start - offset) // mmap.PAGESIZE
+                after = -((offset - stop) // mmap.PAGESIZE)
+                part = states[first:after]
+                pages += len(part)
+                resident += len(part) - part.count(0)
+        return resident / pages if pages else 1.0
     except (OSError, ValueError):
         return None
     finally:
@@ -50,8 +59,23 @@ def read_through(path: str) -> None:
             pass
 
 
-def _count(fd: int, offset: int, length: int) -> tuple[int, int]:
-    """Pages of a piece of the file, and how many of them are there."""
+def _data(fd: int, at: int, end: int) -> Iterator[tuple[int, int]]:
+    """What lies between the holes."""
+    while at < end:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            raise
+        if at < end:
+            stop = min(os.lseek(fd, at, os.SEEK_HOLE), end)
+            yield at, stop
+            at = stop
+
+
+def _states(fd: int, offset: int, length: int) -> bytes:
+    """A byte for each page of a piece of the file, 0 where it is not there."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [
@@ -71,6 +95,6 @@ def _count(fd: int, offset: int, length: int) -> tuple[int, int]:
         states = ctypes.create_string_buffer(pages)
         if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(length), states):
             raise OSError(ctypes.get_errno(), "mincore")
-        return pages, pages - states.raw.count(0)
+        return states.raw
     finally:
         libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(length))

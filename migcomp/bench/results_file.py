@@ -44,9 +44,12 @@ _LINE_MOST = 16 << 20
 
 
 def read_results(path: str) -> Sweep:
-    """The sweep in ``path``, complete or not.  Raises ResultsError."""
+    """The sweep in ``path``, complete or not; ``-`` is standard input.
+
+    Raises ResultsError.
+    """
     try:
-        with Path(path).open("rb") as file:
+        with Path("/dev/stdin" if path == "-" else path).open("rb") as file:
             return _read(path, _lines(path, file))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
@@ -61,13 +64,19 @@ class ResultsFile:
 
     def __init__(self, path: str, plan: SweepPlan) -> None:
         self.path = path
-        fresh = not Path(path).exists()
-        self._file = FileIO(path, "xb" if fresh else "rb+")
+        exists = Path(path).exists()
+        if exists and not Path(path).is_file():
+            raise ResultsError(f"{path} is no regular file, which samples could be in")
+        self._file = FileIO(path, "rb+" if exists else "xb+")
         try:
             self._lock()
-            if fresh:
+            first = _line({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
+            # What is empty, or was cut off before the plan was whole, is begun anew.
+            head = self._file.read(len(first))
+            if head != first and first.startswith(head):
                 self.sweep = Sweep(plan, ())
-                self._append({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
+                self._file.seek(0)
+                self._append(first)
                 _sync_folder(path)
             else:
                 self.sweep = read_results(path)
@@ -104,9 +113,9 @@ class ResultsFile:
     def add(self, machine: SweepMachine, sample: SweepSample) -> None:
         """Both are on the disk when this returns.  Raises OSError."""
         if machine.id not in self._machines:
-            self._append({"kind": "machine"} | to_record(machine))
+            self._append(_line({"kind": "machine"} | to_record(machine)))
             self._machines.add(machine.id)
-        self._append({"kind": "sample"} | to_record(sample))
+        self._append(_line({"kind": "sample"} | to_record(sample)))
 
     def _lock(self) -> None:
         try:
@@ -125,9 +134,8 @@ class ResultsFile:
                     "repeat the command that began it, or give another -o"
                 )
 
-    def _append(self, record: dict[str, object]) -> None:
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-        write_all(self._file, line + b"\n")
+    def _append(self, line: bytes) -> None:
+        write_all(self._file, line)
         os.fdatasync(self._file.fileno())
 
     def _cut_off_rest(self) -> None:
@@ -143,6 +151,11 @@ class ResultsFile:
             end = start
         self._file.truncate(end)
         self._file.seek(end)
+
+
+def _line(record: dict[str, object]) -> bytes:
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def _sync_folder(path: str) -> None:
@@ -202,7 +215,8 @@ def _read(path: str, lines: Iterator[tuple[int, bytes]]) -> Sweep:
         except (ValueError, RecursionError) as error:
             if plan is None:
                 _refuse_all(path)
-            _refuse(path, number, str(error))
+            nested = isinstance(error, RecursionError)
+            _refuse(path, number, "it is nested too deeply" if nested else str(error))
     if plan is None:
         _refuse_all(path)
     return Sweep(plan, tuple(machines.values()), tuple(samples))

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from migcomp.bench.results_file import ResultsFile
 from migcomp.bench.sweep_results import (
@@ -22,7 +23,8 @@ from migcomp.bench.sweep_results import (
     SweptImage,
 )
 from migcomp.bench.sweep_run import Task, open_swept
-from migcomp.errors import ResultsError
+from migcomp.errors import ImageError, ResultsError
+from migcomp.images.file import Copied
 
 #: Takes the samples, in whatever order they become ready.
 Runner = Callable[[Iterable[Task]], Iterator[tuple[SweepMachine, SweepSample]]]
@@ -45,9 +47,16 @@ class State:
     rough: bool
 
 
-def swept_image(path: str, page_size: int) -> SweptImage:
-    """Raises ImageError for what cannot be compressed again and again."""
-    with open_swept(path, page_size) as image:
+def swept_image(path: str, page_size: int, watch: Copied | None = None) -> SweptImage:
+    """What a sweep has to know of an image; ``watch`` is that of open_image.
+
+    Raises ImageError.
+    """
+    if Path(path).is_fifo():
+        raise ImageError(
+            f"{path} is a pipe, which can be read only once; put the image into a file"
+        )
+    with open_swept(path, page_size, watch) as image:
         size = sum(block.length for block in image.blocks)
         return SweptImage(path, image.format, size, image.page_size)
 

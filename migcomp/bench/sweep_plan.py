@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from migcomp.bench.sweep_results import Setting
-from migcomp.codecs import CODECS, GROUPINGS, open_codec
+from migcomp.codecs import CODECS, GROUPINGS, Codec, open_codec
 from migcomp.errors import CodecUnavailable
 from migcomp.units import quoted
 from migcomp.workqueue import MAX_THREADS, usable_cpus
@@ -21,6 +21,13 @@ ROUNDS_MOST = 1000
 SETTINGS_MOST = 10_000
 
 _FILE_MOST = 1 << 20
+
+#: What a TOML file's values are called.
+_WORDS: Mapping[type, str] = {
+    int: "a whole number",
+    str: "a name in quotes",
+    bool: "true or false",
+}
 
 _Value = TypeVar("_Value")
 
@@ -173,7 +180,7 @@ def _list(
     values = value if isinstance(value, list) else [value]
     known: list[_Value] = [v for v in values if type(v) is kind]
     if (key in table and not known) or len(known) < len(values):
-        raise ValueError(f"{path}: {key} must be {kind.__name__}, or an array of them")
+        raise ValueError(f"{path}: {key} must be {_WORDS[kind]}, or an array of such")
     return known
 
 
@@ -218,10 +225,12 @@ def narrowed(products: tuple[Product, ...], lists: Lists) -> tuple[Product, ...]
 
 @dataclass(frozen=True)
 class Expansion:
-    """``left_out``: why some of a set cannot be had here."""
+    """``left_out``: why some of a set cannot be had here; ``notices``: what to know
+    of the codecs that can."""
 
     settings: tuple[Setting, ...]
     left_out: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 def settings_of(
@@ -235,18 +244,20 @@ def settings_of(
     """
     found: dict[Setting, None] = {}
     left_out: dict[str, None] = {}
+    notices: dict[str, None] = {}
     for product in products:
         for grouping in product.groupings:
             try:
-                chosen = _levels(product, grouping, levels)
+                codecs = _codecs(product, grouping, levels)
             except CodecUnavailable as error:
                 if needed:
                     raise
                 left_out[str(error)] = None
                 continue
+            notices.update((codec.notice, None) for codec in codecs if codec.notice)
             settings = (
-                Setting(product.codec, level, grouping, threads, dedup)
-                for level in chosen
+                Setting(product.codec, codec.level, grouping, threads, dedup)
+                for codec in codecs
                 for dedup in product.dedup
                 for threads in product.threads
             )
@@ -259,24 +270,23 @@ def settings_of(
                     )
     if not found:
         raise CodecUnavailable("; ".join(left_out))
-    return Expansion(tuple(found), tuple(left_out))
+    return Expansion(tuple(found), tuple(left_out), tuple(notices))
 
 
-def _levels(
+def _codecs(
     product: Product, grouping: str, levels: tuple[int, ...] | None
-) -> tuple[int, ...]:
+) -> tuple[Codec, ...]:
+    """The product's codec at each level."""
     if levels is None:
         own: tuple[int | None, ...] = product.levels or (None,)
         return tuple(
-            open_codec(product.codec, level=level, grouping=grouping).level
-            for level in own
+            open_codec(product.codec, level=level, grouping=grouping) for level in own
         )
-    known: list[int] = []
+    known: list[Codec] = []
     problems: list[CodecUnavailable] = []
     for level in levels:
         try:
-            open_codec(product.codec, level=level, grouping=grouping)
-            known.append(level)
+            known.append(open_codec(product.codec, level=level, grouping=grouping))
         except CodecUnavailable as error:
             problems.append(error)
     if not known:

@@ -18,7 +18,7 @@ from migcomp.bench.sweep_results import (
     SweptImage,
 )
 from migcomp.choice import Choice
-from migcomp.images.file import ImageFile, is_url, open_file
+from migcomp.images.file import Copied, ImageFile, is_url, open_file
 from migcomp.images.image import Image
 from migcomp.images.open import image_in, open_image
 from migcomp.images.remote import local_copy
@@ -78,15 +78,15 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     )
 
 
-def open_swept(path: str, page_size: int) -> Image:
+def open_swept(path: str, page_size: int, watch: Copied | None = None) -> Image:
     """As open_image, which would copy what is behind a URL for each sample.
 
     Raises ImageError.
     """
     if not is_url(path):
-        return open_image(path, page_size=page_size)
+        return open_image(path, page_size=page_size, watch=watch)
     if path not in _copies:
-        _copies[path] = open_file(path)
+        _copies[path] = open_file(path, watch)
     file = local_copy(path, _copies[path].fd)
     try:
         return image_in(file, page_size=page_size)

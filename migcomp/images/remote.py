@@ -59,7 +59,9 @@ def _ranges(url: str) -> Iterator[bytes]:
     except ImageError:
         raise
     except Exception as error:  # each protocol has errors of its own
-        told = str(error) or type(error).__name__
+        # Of a server that does not answer, fsspec says the URL, and its cause why.
+        why = (error.__cause__ or error) if str(error) == url else error
+        told = str(why) or type(why).__name__
         raise ImageError(f"{url} cannot be read: {told}") from error
 
 

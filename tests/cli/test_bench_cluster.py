@@ -135,11 +135,18 @@ def test_clusters_that_cannot_be_had(
     done = program(*base, f"dask://{address}")
     assert done.code == 12
     assert sentence(done) == f"the Dask cluster at {address} has no workers"
-    done = program(*base, "dask://127.0.0.1:9")
-    assert done.code == 12
-    assert sentence(done).startswith("no Dask scheduler answers at 127.0.0.1:9: ")
     (tmp_path / "distributed.py").write_text("raise ImportError")
     done = program(*base, f"dask://{address}", PYTHONPATH=str(tmp_path))
     assert done.code == 12
     assert sentence(done).endswith("a package: pip install 'migcomp[dask]'")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.long
+def test_a_scheduler_that_does_not_answer(image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    base = ("bench", "sweep", image, "-o", tmp_path / "results", *LITTLE, "--executor")
+    done = program(*base, "dask://127.0.0.1:9")
+    assert done.code == 12
+    assert sentence(done).startswith("no Dask scheduler answers at 127.0.0.1:9: ")
     assert not (tmp_path / "results").exists()

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from migcomp.bench.results_file import ResultsFile
+from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
+from migcomp.choice import Choice
+from migcomp.images.open import open_image
+from migcomp.pipeline import compress
 from tests.cli.conftest import (
     command,
     image_bytes,
     program,
     sentence,
 )
+from tests.conftest import REPOSITORY
 from tests.sweeps import MACHINE, make_sweep, setting
 
 
@@ -39,6 +44,14 @@ def test_every_format(done: Path, name: str) -> None:
     compared = command("bench", "compare", done, done, "--format", name)
     assert compared.code == 0, compared.errors
     assert "lz4" in compared.text
+
+
+def test_standard_input(done: Path) -> None:
+    shown = program("bench", "show", "-", "--format", "csv", stdin=done.read_bytes())
+    assert shown.text == command("bench", "show", done, "--format", "csv").text
+    shown = program("bench", "show", "-", stdin=b"")
+    assert shown.code == 10
+    assert "is no file of results" in sentence(shown)
 
 
 def keep(path: Path, sweep: Sweep) -> Path:
@@ -103,6 +116,24 @@ def test_a_setting_that_is_gone_fails_the_check(baseline: Path, tmp_path: Path) 
     assert sentence(done).endswith(": zstd-2 packet x2 is missing")
 
 
+def test_of_several_images_a_check_names_the_one_that_is_worse(tmp_path: Path) -> None:
+    sweeps = []
+    for slower in (1.0, 1.2):
+        one = make_sweep({setting(): (99, [x * slower for x in STEADY])})
+        other = replace(one.plan.images[0], path="guests/other.raw")
+        samples = [
+            replace(s, image=1, result=replace(s.result, image_digest=7))
+            for s in make_sweep({setting(): (99, STEADY)}).samples
+        ]
+        plan = replace(one.plan, images=(*one.plan.images, other))
+        sweeps.append(replace(one, plan=plan, samples=(*one.samples, *samples)))
+    before, after = (keep(tmp_path / str(i), s) for i, s in enumerate(sweeps))
+    done = command("bench", "check", after, "--baseline", before, "-q")
+    assert done.code == 11
+    told = ": zstd-1 packet x2 of guests/one.raw is 16.7 % slower"
+    assert sentence(done).endswith(told)
+
+
 @pytest.mark.parametrize("most", ["x", "-1", "5%%", "1e3", "1000000"])
 def test_percentages_that_are_none(baseline: Path, most: str) -> None:
     base = ("bench", "check", baseline, "--baseline", baseline)
@@ -162,3 +193,39 @@ def test_an_unfinished_sweep_can_be_shown(tmp_path: Path) -> None:
     shown = command("bench", "show", part)
     assert shown.code == 0
     assert "The sweep has 3 of 6 samples" in " ".join(shown.text.split())
+
+
+# --- The README's table --------------------------------------------------------------
+
+KEPT = REPOSITORY / "benchmarks" / "results" / "heap-384m.jsonl"
+
+
+def test_the_readme_has_what_the_kept_results_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = re.search(
+        r"`migcomp (bench show benchmarks/results/\S+ --format markdown)`[^|]*"
+        r"((?:^\|.*\n)+)",
+        (REPOSITORY / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert told
+    monkeypatch.chdir(REPOSITORY)
+    assert command(*told[1].split()).text == told[2]
+
+
+def test_the_kept_results_are_a_whole_sweep() -> None:
+    sweep = read_results(str(KEPT))
+    assert len(sweep.samples) == sweep.wanted
+    assert {codec.path[:1] for m in sweep.machines for codec in m.codecs} <= {"", "l"}
+
+
+@pytest.mark.long
+def test_the_image_of_the_kept_results_can_be_made(tmp_path: Path) -> None:
+    image = tmp_path / "heap-384m.raw"
+    made = ("--profile", "heap", "--size", "384MiB", "--seed", "1", "-o", image, "-q")
+    assert command("sample", *made).code == 0
+    with open_image(str(image)) as source:
+        result = compress(source, None, Choice(codec="none"))
+    found = read_results(str(KEPT)).samples
+    assert {s.result.image_digest for s in found} == {result.image_digest}

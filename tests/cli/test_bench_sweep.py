@@ -129,6 +129,17 @@ def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:
     done = sweep(Path("-"), results)
     assert (done.code, done.stdout) == (2, b"")
     assert "standard input can be read only once" in sentence(done)
+    done = sweep(image, Path("-"))
+    assert (done.code, done.stdout) == (2, b"")
+    assert "a sweep that can go on needs a file" in sentence(done)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = sweep(pipe, results)
+    assert done.code == 3
+    assert "pipe is a pipe, which can be read only once" in sentence(done)
+    done = sweep(image, pipe)
+    assert done.code == 10
+    assert "pipe is no regular file" in sentence(done)
     done = command("bench", "sweep", image, image, "-o", results, *LITTLE)
     assert done.code == 2
     assert "an image is named twice" in sentence(done)
@@ -179,6 +190,18 @@ def test_a_codec_that_is_missing(image: Path, tmp_path: Path) -> None:
     done = program(*base, "-c", "lz4,zstd", MIGCOMP_LIBLZ4="none")
     assert done.code == 5
     assert "no library for lz4" in sentence(done)
+
+
+def test_a_codec_that_a_python_package_does(image: Path, tmp_path: Path) -> None:
+    base = ("bench", "sweep", image, "-o", tmp_path / "results", "--set", "quick")
+    only = ("-c", "zstd,lz4", "-t", "1")
+    done = program(*base, *only, MIGCOMP_LIBZSTD="none")
+    assert done.code == 0, done.errors
+    told = [line for line in done.errors.splitlines() if "Python package" in line]
+    assert len(told) == 1
+    assert "the Python package zstandard does the work" in told[0]
+    done = program(*base, *only, "-q", MIGCOMP_LIBZSTD="none")
+    assert (done.code, done.errors) == (0, "")
 
 
 # --- Interrupted ---------------------------------------------------------------------

@@ -158,6 +158,7 @@ def test_urls_that_lead_nowhere(url: str) -> None:
     assert done.code == 3
     assert done.errors.startswith(f"migcomp: {url} cannot be read: ")
     assert done.errors.count("\n") == 1
+    assert done.errors.count(url) == 1
 
 
 def test_no_room_for_the_copy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

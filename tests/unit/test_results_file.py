@@ -65,6 +65,17 @@ def test_an_interrupted_sweep_goes_on(tmp_path: Path, left: int) -> None:
     assert read_results(str(path)) == SWEEP
 
 
+@pytest.mark.parametrize("kept", [0, 1, 200])
+def test_a_file_without_a_whole_plan_is_begun_anew(results: Path, kept: int) -> None:
+    whole = results.read_bytes()
+    results.write_bytes(whole[:kept])
+    assert write(results).read_bytes() == whole
+    results.write_bytes(whole[:kept] + b" ")
+    with pytest.raises(ResultsError, match="is no file of results"):
+        write(results)
+    assert results.read_bytes() == whole[:kept] + b" "
+
+
 def test_a_kill_loses_the_line_under_way_only(results: Path) -> None:
     content = results.read_bytes()
     lines = content.splitlines(keepends=True)

@@ -219,6 +219,17 @@ def test_what_the_page_cache_holds(tmp_path: Path) -> None:
     assert cached_share(str(path)) is None
 
 
+def test_holes_need_not_be_in_the_page_cache(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.truncate(200 * 4096)
+    assert cached_share(str(path)) == 1.0
+    with path.open("rb+") as file:
+        file.seek(100 * 4096)
+        file.write(b"x" * 8192)
+    assert cached_share(str(path)) == 1.0
+
+
 def test_a_counted_sample_finds_its_image_in_the_page_cache(guest: Path) -> None:
     chosen = Setting("lz4", 1, "page", 1)
     take(task_of(guest, chosen, round=0))

@@ -136,8 +136,14 @@ def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
         ("rounds = 4\n[[sweep]]", "rounds must be 5 to 1000, not '4'"),
         ("rounds = true\n[[sweep]]", "rounds must be 5 to 1000, not 'True'"),
         ("[[sweep]]\ncodec = 'gzip'", "no codec 'gzip'; there are zstd, lz4, zlib"),
-        ("[[sweep]]\ncodec = []", "codec must be str, or an array of them"),
-        ("[[sweep]]\nlevel = [1, true]", "level must be int, or an array of them"),
+        (
+            "[[sweep]]\ncodec = []",
+            "codec must be a name in quotes, or an array of such",
+        ),
+        (
+            "[[sweep]]\nlevel = [1, true]",
+            "level must be a whole number, or an array of such",
+        ),
         ("[[sweep]]\ngrouping = 'book'", "no grouping 'book'"),
         ("[[sweep]]\nthreads = 0", "threads must be 1 to 1024, not '0'"),
         ("[[sweep]", "is no TOML: "),

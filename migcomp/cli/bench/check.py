@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from migcomp.cli.bench.forms import Form, form_options, print_comparison
 from migcomp.cli.bench.lists import Percent
 from migcomp.cli.options import FILE
+
+if TYPE_CHECKING:
+    from migcomp.bench.sweep_figures import Figures
 
 
 @click.command(short_help="Fail when a setting became worse than a baseline.")
@@ -39,11 +44,17 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
     before, after = read_results(baseline), read_results(results)
     comparison = compare(before, after, (baseline, results))
     print_comparison(comparison, form)
+    several = len(before.plan.images) > 1
+
+    def name(figures: Figures) -> str:
+        image = f" of {figures.image.path}" if several else ""
+        return f"{figures.setting.name}{image}"
+
     found = [
-        f"{pair.before.setting.name} is {' and '.join(worse)}"
+        f"{name(pair.before)} is {' and '.join(worse)}"
         for pair in comparison.pairs
         if (worse := pair.regressed(most))
     ]
-    found += [f"{figures.setting.name} is missing" for figures in comparison.missing]
+    found += [f"{name(figures)} is missing" for figures in comparison.missing]
     if found:
         raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")

@@ -22,6 +22,7 @@ from migcomp.cli.options import (
     given,
     max_threads,
 )
+from migcomp.cli.progress import opening
 from migcomp.cli.summary import tell
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def command(
         raise click.UsageError(str(error)) from error
     if STANDARD in images:
         raise click.UsageError("standard input can be read only once; name a file")
+    if output == STANDARD:
+        raise click.UsageError("a sweep that can go on needs a file; name one for -o")
     if len(set(images)) < len(images):
         raise click.UsageError("an image is named twice")
     lists = Lists(codecs, levels, groupings, threads, _DEDUP.get(dedup or ""))
@@ -176,15 +179,17 @@ def command(
         )
     for reason in settings.left_out:
         tell(f"left out: {reason}", quiet=form.quiet)
-    plan = SweepPlan(
-        tuple(swept_image(path, page_size) for path in images),
-        settings.settings,
-        rounds,
-    )
+    swept = []
+    for path in images:
+        with opening(path, quiet=form.quiet, color=form.color) as told:
+            swept.append(swept_image(path, page_size, told))
+    plan = SweepPlan(tuple(swept), settings.settings, rounds)
     progress = SweepProgress(form.quiet, form.color)
     with place as workers, writing(output), ResultsFile(output, plan) as file:
         if workers.here:
             file.check_machine(sweep_machine())
+            for notice in settings.notices:
+                tell(notice, quiet=form.quiet)
         try:
             with progress:
                 sweep = run_sweep(
