@@ -179,7 +179,7 @@ class Dump:
             raise Refused(
                 monitor.address,
                 "dump-guest-memory",
-                f"the dump has {answer['status']}, perhaps because the disk is full",
+                f"the dump has {answer['status']}",
             )
 
 
@@ -237,7 +237,7 @@ async def _renamed(monitor: Monitor, path: Path) -> None:
         if grown != size:
             size, since = grown, time.monotonic()
         if time.monotonic() - since > _PATIENCE_SECONDS:
-            reason = "not all of it reached the file; is the disk full?"
+            reason = "not all of it reached the file"
             raise Refused(monitor.address, "migrate", reason)
         await asyncio.sleep(_POLL_SECONDS)
 

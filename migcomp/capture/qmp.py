@@ -8,6 +8,7 @@ Commands and their meaning: QEMU 7.2, ``qapi/machine.json``, ``qapi/dump.json`` 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ from migcomp.results import Block
 _POLL_SECONDS = 0.1
 #: What we, or a migration of ours, leave a guest in.
 _STOPPED_BY_US = ("paused", "postmigrate")
+
+#: A disk with less of it free is full: QEMU writes pieces of up to 1 MiB.
+_ROOM_BYTES = 1 << 20
 
 #: (number of the snapshot, bytes done, bytes in all)
 Watch = Callable[[int, int, int], None]
@@ -134,9 +138,8 @@ async def _snapshot(
                 await method.write(monitor, temporary, blocks, step)
             except Refused as error:
                 raise OutputError(
-                    f"QEMU did not write {path}: {error.reason}; it may run as another "
-                    "user or in another place (container, other machine): name a file "
-                    "in a folder that both of you can write"
+                    f"QEMU did not write {path}: {error.reason}; "
+                    f"{_remedy(temporary.parent)}"
                 ) from error
             seconds = time.monotonic() - start
         size = _size(temporary, path)
@@ -147,6 +150,17 @@ async def _snapshot(
                 "full?"
             )
     return Snapshot(path, method.format, size, start, seconds, blocks, dirty_rate)
+
+
+def _remedy(folder: Path) -> str:
+    """What QEMU wrote there is still there."""
+    room = os.statvfs(folder)
+    if room.f_bavail * room.f_frsize < _ROOM_BYTES:
+        return "the disk is full: free some space, or write to another disk"
+    return (
+        "it may run as another user or in another place (container, other machine): "
+        "name a file in a folder that both of you can write"
+    )
 
 
 def _size(temporary: Path, path: str) -> int:

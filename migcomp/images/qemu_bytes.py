@@ -40,13 +40,12 @@ class StreamBytes:
 
     def find(self, pattern: bytes, offset: int) -> int:
         """Where ``pattern`` comes next.  Raises CutOff."""
-        while offset + len(pattern) <= self.size:
-            piece = self.at(offset, min(_CHUNK, self.size - offset))
-            found = piece.find(pattern)
+        while True:
+            self.at(offset, len(pattern))
+            found = self._chunk.find(pattern, offset - self._start)
             if found >= 0:
-                return offset + found
-            offset += max(len(piece) - len(pattern) + 1, 1)
-        raise CutOff
+                return self._start + found
+            offset = self._start + len(self._chunk) - len(pattern) + 1
 
     def watch(self, offset: int) -> None:
         """Tells who waits for the image that all before ``offset`` is read."""

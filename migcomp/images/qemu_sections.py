@@ -42,7 +42,7 @@ _PACKAGED = 7  # the command that has a stream of its own behind it
 #: Of a description that is read: it takes many times as much in memory.
 _DESCRIPTION_MAX = 2 << 20
 #: Sections of a stream; QEMU makes about 20 a second.
-_SECTIONS_MAX = 1 << 22
+_SECTIONS_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +157,13 @@ class SectionReader:
         data = stream.at(start, tail)
         at = len(data)
         while (at := data.rfind(b"\0\x06", 0, at)) >= 0:
-            text = data[at + 6 :]
-            if len(text) == int.from_bytes(data[at + 2 : at + 6], "big"):
+            length = int.from_bytes(data[at + 2 : at + 6], "big")
+            if at + 6 + length == len(data):
                 break
         else:
             return
         try:
-            description = json.loads(text)
+            description = json.loads(data[at + 6 :])
         except (ValueError, RecursionError):
             return
         self._sizes = device_sizes(description)
@@ -268,6 +268,8 @@ class SectionReader:
 
     def _ram_section(self, kind: int, body: int) -> int:
         stream = self._stream
+        if self._ram_ended:
+            raise stream.error("its RAM goes on behind its end", body)
         try:
             end = self._read_ram(self, kind, body)
         except CutOff:

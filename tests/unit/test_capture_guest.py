@@ -7,6 +7,7 @@ import asyncio
 import builtins
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,6 +145,30 @@ def test_qemu_cannot_write(
     guest.refuse[WRITES[method]] = "Could not open 'x': Permission denied"
     with pytest.raises(OutputError, match="Permission denied; it may run as another"):
         capture(address, tmp_path / "image", method=method, pause=True)
+    assert_untouched(guest)
+    assert folder_names(tmp_path) == []
+
+
+@pytest.mark.parametrize("method", list(CONTENT))
+def test_the_disk_is_full(
+    guest: Guest,
+    address: str,
+    method: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """QEMU says so in none of its ways."""
+    looked: list[Path] = []
+
+    def full(folder: Path) -> SimpleNamespace:
+        looked.append(folder)
+        return SimpleNamespace(f_bavail=255, f_frsize=4096)
+
+    monkeypatch.setattr("migcomp.capture.qmp.os.statvfs", full)
+    guest.refuse[WRITES[method]] = "An IO error has occurred"
+    with pytest.raises(OutputError, match="occurred; the disk is full: free some"):
+        capture(address, tmp_path / "image", method=method, pause=True)
+    assert looked == [tmp_path]
     assert_untouched(guest)
     assert folder_names(tmp_path) == []
 

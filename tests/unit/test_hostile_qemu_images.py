@@ -164,6 +164,26 @@ def test_ram_that_starts_twice_or_never() -> None:
     assert "does not start with the list" in refusal(writer.finish())
 
 
+def test_ram_that_goes_on_behind_its_end() -> None:
+    """Each end sums up all rounds before it, of which there may be many."""
+    writer = Writer()
+    writer.start()
+    writer.end_ram()
+    writer.end_ram()
+    assert "RAM goes on behind its end" in refusal(writer.finish())
+
+
+def test_more_sections_than_any_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migcomp.images.qemu_sections._SECTIONS_MAX", 9)
+    writer = Writer()
+    writer.start()
+    for _ in range(9):
+        writer.part()
+        writer.end_records()
+    writer.end_ram()
+    assert "too many sections" in refusal(writer.finish())
+
+
 def test_an_old_version_of_ram() -> None:
     stream, _ = a_stream()
     old = b"\3ram" + struct.pack(">II", 0, 4)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from migcomp.choice import Choice
 from migcomp.images.open import open_image
+from migcomp.images.qemu_bytes import _CHUNK as CHUNK
 from migcomp.pipeline import compress
 from migcomp.results import Block
 from tests.conftest import make_page, memory_file, piped, restored
@@ -192,6 +193,32 @@ def test_devices_end_at_their_footers_without_a_description(
     found = facts_of(writer.finish(devices, description))
     names = [s["name"] for s in found["sections"] if s["kind"] == "full"]
     assert names == [name for name, _, _ in devices]
+
+
+@pytest.mark.parametrize("short", range(7))
+def test_a_footer_across_what_is_read_at_once(short: int) -> None:
+    writer = Writer()
+    writer.start()
+    writer.end_ram()
+    # The first byte that is searched begins a chunk.
+    devices = (("cpu", 0, bytes(CHUNK - short)), ("x", 0, b""))
+    found = facts_of(writer.finish(devices, b""))
+    sizes = [s["bytes"] for s in found["sections"] if s["kind"] == "full"]
+    assert sizes == [CHUNK - short + 22, 20]
+
+
+def test_many_false_footers_and_descriptions() -> None:
+    """Each cost a copy of up to 64 KiB, and of all that is behind it."""
+    writer = Writer()
+    writer.start()
+    writer.end_ram()
+    false = b"\x7e\0\0\0\3" * 200_000
+    found = facts_of(writer.finish((("cpu", 0, false),), b""))
+    (device,) = (s for s in found["sections"] if s["kind"] == "full")
+    assert device["bytes"] == len(false) + 22
+    whole, _ = a_stream()
+    found = facts_of(whole + b"\0\6\xff\xff" * 500_000)
+    assert found["not understood"] == f"from byte {len(whole)} on"
 
 
 def test_without_footers_the_description_counts() -> None:
