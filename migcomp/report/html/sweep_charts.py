@@ -214,6 +214,7 @@ def _request_times(case: Case, key: str) -> Chart | None:
         rows_axis(axes, [each.setting.name for each in shown])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(_plain)
+        axes.xaxis.set_minor_formatter(_minor)
         axes.grid(axis="y", alpha=0.25)
         axes.set_xlabel("ms in the handler")
         legend_above(axes)
