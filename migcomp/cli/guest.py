@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migcomp.cli.options import Count, Size, given
+from migcomp.cli.options import Count, Number, Size, given
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
@@ -27,7 +27,7 @@ def guest_options(function: _Function) -> _Function:
         (
             click.option(
                 "--interval",
-                type=click.FloatRange(0.001, 1e6),
+                type=Number(0.001, 1e6),
                 metavar="SECONDS",
                 help="Time between two snapshots.  [default: what migcomp capture "
                 "noted beside them, or 1]",
@@ -59,7 +59,7 @@ def guest_options(function: _Function) -> _Function:
             ),
             click.option(
                 "--skew",
-                type=click.FloatRange(0, 10),
+                type=Number(0, 10),
                 default=0.0,
                 metavar="NUMBER",
                 help="Of the model: 0 writes all pages of the working set alike, 1 "
@@ -75,7 +75,7 @@ def guest_options(function: _Function) -> _Function:
             ),
             click.option(
                 "--fake-dirty",
-                type=click.FloatRange(0, 1),
+                type=Number(0, 1),
                 default=0.0,
                 metavar="SHARE",
                 help="Of the model: writes that change nothing.  [default: 0]",
@@ -114,6 +114,10 @@ class GuestChoice:
         if self.fit and (single or self.dirty_rate):
             raise click.UsageError(
                 "--fit needs three snapshots or more, and no --dirty-rate"
+            )
+        if self.interval is not None and single:
+            raise click.UsageError(
+                "--interval is the time between two snapshots; give several IMAGEs"
             )
         if self.dirty_rate is None:
             for name in _OF_A_MODEL:

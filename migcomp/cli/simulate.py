@@ -16,6 +16,7 @@ from migcomp.cli.migration_options import BIT_RATE, migration_options, parameter
 from migcomp.cli.options import (
     FILE,
     Name,
+    Number,
     PageSize,
     color_option,
     force_option,
@@ -55,7 +56,7 @@ def _engines() -> Sequence[str]:
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0, 10_000),
+    type=Number(0, 10_000),
     metavar="MS",
     default=0.0,
     help="Of the link, one way, in milliseconds.  [default: 0]",
