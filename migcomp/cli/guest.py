@@ -127,8 +127,11 @@ class GuestChoice:
                         "too"
                     )
 
-    def open(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
-        """``stack`` closes them.  Raises ImageError."""
+    def open(
+        self, stack: ExitStack, copied: Callable[[int], None] = lambda _pages: None
+    ) -> tuple[GuestMemory, DirtySource]:
+        """``stack`` closes them; ``copied`` is told how many pages of the memory
+        were.  Raises ImageError."""
         from migcomp.precopy.dirty import IdleGuest
         from migcomp.precopy.memory import GuestMemory
 
@@ -136,11 +139,11 @@ class GuestChoice:
             from migcomp.precopy.replay import Replay
 
             recording = stack.enter_context(Replay(self.images[0]))
-            return stack.enter_context(recording.memory()), recording
+            return stack.enter_context(recording.memory(copied)), recording
         if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
-            return self._snapshots(stack)
+            return self._snapshots(stack, copied)
         with self._open_one(self.images[0]) as image:
-            memory = stack.enter_context(GuestMemory.copy_of(image))
+            memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit or self.dirty_rate is not None:
             return memory, self._modelled(memory)
         return memory, IdleGuest()
@@ -158,13 +161,15 @@ class GuestChoice:
 
         return open_image(path, page_size=self.page_size)
 
-    def _snapshots(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
+    def _snapshots(
+        self, stack: ExitStack, copied: Callable[[int], None]
+    ) -> tuple[GuestMemory, DirtySource]:
         from migcomp.precopy.snapshots import Snapshots
 
         snapshots = stack.enter_context(
             Snapshots(self.images, self.seconds, self._open_one)
         )
-        return stack.enter_context(snapshots.memory()), snapshots
+        return stack.enter_context(snapshots.memory(copied)), snapshots
 
     def _modelled(self, memory: GuestMemory) -> DirtySource:
         from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest

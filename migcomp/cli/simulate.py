@@ -23,7 +23,7 @@ from migcomp.cli.options import (
     json_option,
     quiet_option,
 )
-from migcomp.cli.progress import rounds
+from migcomp.cli.progress import reading, rounds
 from migcomp.cli.summary import print_json
 
 if TYPE_CHECKING:
@@ -197,7 +197,8 @@ def command(
     with ExitStack() as stack:
         # Before the work, so that it is not done for a file that may not be written.
         sink = _sink(stack, save_costs, force=force)
-        memory, guest = choice.open(stack)
+        with reading(quiet=quiet, color=color) as copied:
+            memory, guest = choice.open(stack, copied)
         size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
         watch = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
