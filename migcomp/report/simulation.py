@@ -44,7 +44,7 @@ def render(result: SimulationResult, console: Console) -> None:
     console.print()
     print_indented(console, *_time_line(result, console))
     console.print()
-    for sentence in _how(result):
+    for sentence in (*_how(result), *_doubts(result)):
         print_text(console, sentence)
 
 
@@ -177,4 +177,15 @@ def _how(result: SimulationResult) -> list[str]:
         "equal"
         if result.converged
         else f"CPU time {printable(result.costs)}",
+    ]
+
+
+def _doubts(result: SimulationResult) -> list[str]:
+    if result.engine != "compress" or not result.measured:
+        return []
+    return [
+        "compress-threads' time depends on how long a page's hand-over to a thread "
+        "takes, which a busy machine measures otherwise than an idle one; this one's "
+        f"load average was {result.machine.load_average:.1f}, with "
+        f"{many(result.machine.usable_cpus, 'CPU')}"
     ]

@@ -13,7 +13,7 @@ from migcomp.precopy.engine import Sent
 from migcomp.precopy.engines.choice import EngineChoice
 from migcomp.precopy.link import Link
 from migcomp.precopy.parameters import Parameters
-from migcomp.precopy.results import Round, SimulationResult
+from migcomp.precopy.results import MEASURED, Round, SimulationResult
 from migcomp.precopy.simulate import simulate
 from migcomp.report.console import open_console
 from migcomp.report.simulation import render
@@ -67,3 +67,12 @@ def test_a_wide_screen_has_all_columns(
     for heading in ("zero", "Mbit/s", "CPU"):
         assert heading in next(li for li in text.splitlines() if "dirty  " in li)
     assert "17,179,869,183" in text
+
+
+def test_measured_hand_overs_are_doubted(
+    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = replace(result, engine="compress", costs=MEASURED)
+    assert "load average was" in shown(measured, 200, monkeypatch)
+    for certain in (replace(measured, engine="none"), replace(measured, costs="x")):
+        assert "load average" not in shown(certain, 200, monkeypatch)
