@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from migcomp.cli.files import STANDARD, check_output, writing
-from migcomp.cli.options import Count, force_option, report_options
+from migcomp.cli.options import Count, Number, force_option, report_options
 from migcomp.cli.progress import Progress, progress
 from migcomp.cli.signals import run_to_its_end
 from migcomp.cli.summary import print_json
@@ -65,7 +65,7 @@ _OF_GUESTS = ("method", "pause", "rounds", "interval", "dirty_rate")
 )
 @click.option(
     "--interval",
-    type=click.FloatRange(0, 86400),
+    type=Number(0, 86400),
     metavar="SECONDS",
     default=1.0,
     show_default=True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migcomp.cli.options import Count, Size, given
+from migcomp.cli.options import Count, Number, Size, given
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
@@ -27,7 +27,7 @@ def guest_options(function: _Function) -> _Function:
         (
             click.option(
                 "--interval",
-                type=click.FloatRange(0.001, 1e6),
+                type=Number(0.001, 1e6),
                 metavar="SECONDS",
                 help="Time between two snapshots.  [default: what migcomp capture "
                 "noted beside them, or 1]",
@@ -59,7 +59,7 @@ def guest_options(function: _Function) -> _Function:
             ),
             click.option(
                 "--skew",
-                type=click.FloatRange(0, 10),
+                type=Number(0, 10),
                 default=0.0,
                 metavar="NUMBER",
                 help="Of the model: 0 writes all pages of the working set alike, 1 "
@@ -75,7 +75,7 @@ def guest_options(function: _Function) -> _Function:
             ),
             click.option(
                 "--fake-dirty",
-                type=click.FloatRange(0, 1),
+                type=Number(0, 1),
                 default=0.0,
                 metavar="SHARE",
                 help="Of the model: writes that change nothing.  [default: 0]",
@@ -115,6 +115,10 @@ class GuestChoice:
             raise click.UsageError(
                 "--fit needs three snapshots or more, and no --dirty-rate"
             )
+        if self.interval is not None and single:
+            raise click.UsageError(
+                "--interval is the time between two snapshots; give several IMAGEs"
+            )
         if self.dirty_rate is None:
             for name in _OF_A_MODEL:
                 if given(name):
@@ -123,8 +127,11 @@ class GuestChoice:
                         "too"
                     )
 
-    def open(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
-        """``stack`` closes them.  Raises ImageError."""
+    def open(
+        self, stack: ExitStack, copied: Callable[[int], None] = lambda _pages: None
+    ) -> tuple[GuestMemory, DirtySource]:
+        """``stack`` closes them; ``copied`` is told how many pages of the memory
+        were.  Raises ImageError."""
         from migcomp.precopy.dirty import IdleGuest
         from migcomp.precopy.memory import GuestMemory
 
@@ -132,11 +139,11 @@ class GuestChoice:
             from migcomp.precopy.replay import Replay
 
             recording = stack.enter_context(Replay(self.images[0]))
-            return stack.enter_context(recording.memory()), recording
+            return stack.enter_context(recording.memory(copied)), recording
         if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
-            return self._snapshots(stack)
+            return self._snapshots(stack, copied)
         with self._open_one(self.images[0]) as image:
-            memory = stack.enter_context(GuestMemory.copy_of(image))
+            memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit or self.dirty_rate is not None:
             return memory, self._modelled(memory)
         return memory, IdleGuest()
@@ -154,13 +161,15 @@ class GuestChoice:
 
         return open_image(path, page_size=self.page_size)
 
-    def _snapshots(self, stack: ExitStack) -> tuple[GuestMemory, DirtySource]:
+    def _snapshots(
+        self, stack: ExitStack, copied: Callable[[int], None]
+    ) -> tuple[GuestMemory, DirtySource]:
         from migcomp.precopy.snapshots import Snapshots
 
         snapshots = stack.enter_context(
             Snapshots(self.images, self.seconds, self._open_one)
         )
-        return stack.enter_context(snapshots.memory()), snapshots
+        return stack.enter_context(snapshots.memory(copied)), snapshots
 
     def _modelled(self, memory: GuestMemory) -> DirtySource:
         from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest

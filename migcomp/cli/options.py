@@ -30,6 +30,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 FILE = click.Path(readable=False)
 
 
+class Number(click.FloatRange):
+    """A number in a range; NaN, which compares with nothing, is in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{quoted(str(value))} is not a number", param, ctx)
+        return number
+
+
 class Size(_Type):
     """Bytes, as in 4096, 64KiB or 4GiB."""
 

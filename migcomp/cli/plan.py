@@ -15,6 +15,7 @@ from migcomp.cli.guest import GuestChoice
 from migcomp.cli.migration_options import BIT_RATE, Version
 from migcomp.cli.options import (
     FILE,
+    Number,
     PageSize,
     Size,
     color_option,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--interval",
-    type=click.FloatRange(0.001, 1e6),
+    type=Number(0.001, 1e6),
     metavar="SECONDS",
     help="Time between two snapshots.  [default: as migcomp capture noted, or 1]",
 )

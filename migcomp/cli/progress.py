@@ -179,6 +179,24 @@ def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
 
 
 @contextmanager
+def reading(*, quiet: bool, color: str) -> Iterator[Callable[[int], None]]:
+    """Of a guest's memory: is told how many pages were."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _pages: None
+        return
+    bar = _Bar("reading the guest's memory", None, color)
+
+    def update(pages: int) -> None:
+        if bar.seconds():
+            bar.show(pages, f"{format_count(pages)} pages")
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+@contextmanager
 def rounds(
     pages: int, *, quiet: bool, color: str
 ) -> Iterator[Callable[[int, int, int], None]]:

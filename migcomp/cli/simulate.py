@@ -16,13 +16,14 @@ from migcomp.cli.migration_options import BIT_RATE, migration_options, parameter
 from migcomp.cli.options import (
     FILE,
     Name,
+    Number,
     PageSize,
     color_option,
     force_option,
     json_option,
     quiet_option,
 )
-from migcomp.cli.progress import rounds
+from migcomp.cli.progress import reading, rounds
 from migcomp.cli.summary import print_json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _engines() -> Sequence[str]:
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0, 10_000),
+    type=Number(0, 10_000),
     metavar="MS",
     default=0.0,
     help="Of the link, one way, in milliseconds.  [default: 0]",
@@ -196,7 +197,8 @@ def command(
     with ExitStack() as stack:
         # Before the work, so that it is not done for a file that may not be written.
         sink = _sink(stack, save_costs, force=force)
-        memory, guest = choice.open(stack)
+        with reading(quiet=quiet, color=color) as copied:
+            memory, guest = choice.open(stack, copied)
         size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
         watch = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))

@@ -48,13 +48,17 @@ class Clock:
         left = max(self._link_free - self.now, 0)
         return self.sent - self.backlog(), self._link_ns - left
 
+    def link_time(self, size: int) -> float:
+        """Nanoseconds that ``size`` bytes take."""
+        return size * self._ns_per_byte
+
     def transmit(self, size: int, ready: int) -> int:
         """Puts ``size`` bytes that are there at ``ready`` on the link.
 
         The time by which the writer is rid of them.
         """
         start = max(ready, self._link_free)
-        took = round(size * self._ns_per_byte)
+        took = round(self.link_time(size))
         self._link_free = start + took
         self._link_ns += took
         self.sent += size

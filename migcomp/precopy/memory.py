@@ -63,7 +63,8 @@ class GuestMemory:
     def copy_of(
         cls, image: Image, copied: Callable[[int], None] = lambda pages: None
     ) -> Self:
-        """``copied`` is told how many pages were.  Raises ImageError."""
+        """``copied`` is told how many pages were: of an image whose pages are
+        encoded, twice.  Raises ImageError."""
         again = readable_again(image, copied)
         try:
             if any(block.length % image.page_size for block in again.blocks):
@@ -72,19 +73,20 @@ class GuestMemory:
                     "capture it again"
                 )
             memory = cls(image.path, again.blocks, image.page_size)
-            memory._fill(again)
+            memory._fill(again, copied)
         finally:
             if again is not image:
                 again.__exit__(None, None, None)
         return memory
 
-    def _fill(self, image: Image) -> None:
+    def _fill(self, image: Image, copied: Callable[[int], None]) -> None:
         step = _COPY_BYTES // self.page_size
         for block in range(len(image.blocks)):
             for run in image.runs(block):
                 end = run.first_page if run.hole else run.first_page + run.pages
                 for first in range(run.first_page, end, step):
                     self.write(first, image.read(first, min(step, end - first)))
+                    copied(first)
 
     def read(self, first_page: int, pages: int = 1) -> bytes:
         at = first_page * self.page_size

@@ -165,11 +165,15 @@ class Migration:
     # --- Parts ------------------------------------------------------------------
 
     def _most(self) -> int:
-        """Pages that can neither exceed the window's bytes nor take long."""
+        """Pages that can neither exceed the window's bytes nor take long.
+
+        What went into the socket at once tells nothing of the next pages' time.
+        """
         unit = self._engine.unit
         most = self._window.left // self._engine.page_bytes
         if self._page_ns:
-            most = min(most, int(_STEP / self._page_ns))
+            on_link = self._clock.link_time(self._engine.page_bytes)
+            most = min(most, int(_STEP / max(self._page_ns, on_link)))
         else:
             most = min(most, unit)
         return max(most // unit * unit, unit)

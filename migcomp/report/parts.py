@@ -24,7 +24,7 @@ from migcomp.report.printable import printable
 from migcomp.results import Block
 from migcomp.units import format_count, format_share, format_size
 
-_INDENT = 2
+INDENT = 2
 _ADDRESS_WIDTH = 12
 _BLOCKS_SHOWN = 12
 _STYLES = {
@@ -47,7 +47,7 @@ def print_indented(
     """In the width of ``console``; what needs up to ``least_width`` is not cut."""
     options = console.options.update_width(max(console.width, least_width))
     for part in parts:
-        padded = Padding(part, (0, 0, 0, _INDENT), expand=False)
+        padded = Padding(part, (0, 0, 0, INDENT), expand=False)
         for line in console.render_lines(padded, options, pad=False):
             console.print(Segments([*_cut_blanks(line), Segment.line()]))
 
@@ -64,8 +64,8 @@ def _cut_blanks(line: list[Segment]) -> list[Segment]:
 
 def print_text(console: Console, text: str, style: str = "") -> None:
     # Not rich's wrapping, which fills lines up with blanks.
-    for line in textwrap.wrap(text, console.width - _INDENT):
-        console.print(Text(" " * _INDENT + line, style=style))
+    for line in textwrap.wrap(text, console.width - INDENT):
+        console.print(Text(" " * INDENT + line, style=style))
 
 
 def short_name(path: str, standard: str) -> str:
@@ -196,7 +196,7 @@ def map_parts(
         + ("; guest memory, records, rate" if figures else ""),
         style="default",
     )
-    return [heading, grid, *_key(chart, marks, console.width - _INDENT)]
+    return [heading, grid, *_key(chart, marks, console.width - INDENT)]
 
 
 def _key(chart: MemoryMap, marks: dict[str, str], width: int) -> list[Text]:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from migcomp.precopy.results import Round, SimulationResult
 from migcomp.report.parts import (
+    INDENT,
     many,
     print_indented,
     print_text,
@@ -24,6 +27,9 @@ from migcomp.units import (
 )
 
 _SHOWN = 12
+_HEADINGS = ("time", "dirty", "sent", "zero", "bytes", "Mbit/s", "CPU")
+#: Columns that a narrow screen can do without.
+_SPARED = ("zero", "Mbit/s", "CPU")
 
 
 def render(result: SimulationResult, console: Console) -> None:
@@ -34,11 +40,11 @@ def render(result: SimulationResult, console: Console) -> None:
     console.print()
     print_indented(console, _figures(result))
     console.print()
-    print_indented(console, _rounds(result))
+    print_indented(console, _rounds(result, console))
     console.print()
     print_indented(console, *_time_line(result, console))
     console.print()
-    for sentence in _how(result):
+    for sentence in (*_how(result), *_doubts(result)):
         print_text(console, sentence)
 
 
@@ -81,28 +87,53 @@ def _figures(result: SimulationResult) -> Table:
     return grid
 
 
-def _rounds(result: SimulationResult) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
+def _rounds(result: SimulationResult, console: Console) -> Table:
+    """No cell is ever cut off: what there is no room for is left out, the least
+    interesting first, which --json has."""
+    table = _round_table(result, 2)
+    for left_out in ((), _SPARED[:1], _SPARED[:2], _SPARED):
+        if _width(table, console) <= console.width - INDENT:
+            break
+        table = _round_table(result, 1, left_out)
+    return table
+
+
+def _width(table: Table, console: Console) -> int:
+    unlimited = console.options.update_width(10 * console.width)
+    return console.measure(table, options=unlimited).maximum
+
+
+def _round_table(
+    result: SimulationResult, gap: int, left_out: Sequence[str] = ()
+) -> Table:
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="cyan")
     table.add_column("round", no_wrap=True)
-    for heading in ("time", "dirty", "sent", "zero", "bytes", "Mbit/s", "CPU"):
+    headings = [heading for heading in _HEADINGS if heading not in left_out]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     rounds = result.rounds
     shown = rounds if len(rounds) <= _SHOWN else (*rounds[: _SHOWN - 3], *rounds[-3:])
     for round_ in shown:
         if len(rounds) > _SHOWN and round_ is rounds[-3]:
             table.add_row(f"{len(rounds) - _SHOWN} more")
-        rate = format_bit_rate(round_.bytes_per_second).removesuffix(" Mbit/s")
-        table.add_row(
-            _name(round_),
-            _seconds(round_.seconds),
-            format_count(round_.dirty_pages),
-            format_count(round_.sent.handled),
-            format_count(round_.sent.duplicate),
-            format_size(round_.sent.wire_bytes),
-            rate if round_.seconds else "-",
-            _seconds(round_.cpu_ns / 1e9),
-        )
+        cells = _cells(round_)
+        table.add_row(_name(round_), *(cells[heading] for heading in headings))
     return table
+
+
+def _cells(round_: Round) -> dict[str, str]:
+    """By heading."""
+    rate = format_bit_rate(round_.bytes_per_second).removesuffix(" Mbit/s")
+    texts = (
+        _seconds(round_.seconds),
+        format_count(round_.dirty_pages),
+        format_count(round_.sent.handled),
+        format_count(round_.sent.duplicate),
+        format_size(round_.sent.wire_bytes),
+        rate if round_.seconds else "-",
+        _seconds(round_.cpu_ns / 1e9),
+    )
+    return dict(zip(_HEADINGS, texts, strict=True))
 
 
 def _seconds(seconds: float) -> str:
@@ -146,4 +177,15 @@ def _how(result: SimulationResult) -> list[str]:
         "equal"
         if result.converged
         else f"CPU time {printable(result.costs)}",
+    ]
+
+
+def _doubts(result: SimulationResult) -> list[str]:
+    if result.engine != "compress" or not result.measured:
+        return []
+    return [
+        "compress-threads' time depends on how long a page's hand-over to a thread "
+        "takes, which a busy machine measures otherwise than an idle one; this one's "
+        f"load average was {result.machine.load_average:.1f}, with "
+        f"{many(result.machine.usable_cpus, 'CPU')}"
     ]

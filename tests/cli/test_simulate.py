@@ -172,6 +172,9 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         ),
         (("--link", "1Gbit", "--engine", "delta", "-c", "zlib"), 5, "deltas"),
         (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
+        (("--link", "1Gbit", "--latency", "nan"), 2, "'nan' is not a number"),
+        (("--link", "1Gbit", "--skew", "nan"), 2, "'nan' is not a number"),
+        (("--link", "1Gbit", "--interval", "5"), 2, "between two snapshots"),
         (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
         (
             ("--link", "1Gbit", "--auto-converge", "--dirty-limit"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -234,3 +235,26 @@ def test_a_recording_decides_its_rounds() -> None:
     assert [r.dirty_pages for r in outcome.rounds] == [1024, 300, 50, 7, 7]
     assert [r.stopped for r in outcome.rounds] == [False] * 4 + [True]
     assert outcome.statistics.ram.dirty_sync_count == 5
+
+
+class Clocked(DirtySource):
+    """Notes how long the guest runs at once."""
+
+    description = "a guest with a stop watch"
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    def run(self, _memory: GuestMemory, seconds: float) -> Sequence[int]:
+        self.longest = max(self.longest, seconds)
+        return ()
+
+
+def test_a_socket_that_takes_much_at_once_does_not_make_steps_long() -> None:
+    """The first pages cost no time on a slow link without a limit."""
+    guest, chosen = Clocked(), Parameters(max_bandwidth=0, downtime_limit=0)
+    with guest_memory(PAGES) as source, empty_memory(source) as destination:
+        clock, window = Clock(Link(100e6)), Window(chosen)
+        with closing(PlainEngine(clock, fixed_costs(), source)) as engine:
+            Migration(source, destination, guest, engine, clock, window, chosen).run()
+    assert 0 < guest.longest < 0.05
