@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--downtime",
+    "--downtime-limit",
+    "downtime",
     type=click.IntRange(1, 2_000_000),
     metavar="MS",
     default=300,
@@ -136,6 +138,8 @@ def command(
         raise click.UsageError("--qemu must be 4.0 or later: older ones are not known")
     if dirty_rate is not None and len(images) > 1:
         raise click.UsageError("give either snapshots or --dirty-rate")
+    choice = GuestChoice(images, interval, dirty_rate=dirty_rate, page_size=page_size)
+    choice.check()
     for path in images:
         check_input(path)
     with ExitStack() as stack, _told(quiet, color) as watch:
@@ -148,9 +152,6 @@ def command(
         sample = take_sample(again, sample_size // page_size, seed)
         stack.enter_context(sample.memory)
         costs = measured_costs(page_size)
-        choice = GuestChoice(
-            images, interval, dirty_rate=dirty_rate, page_size=page_size
-        )
         writes = _writes(stack, choice, sample)
         plan = make_plan(
             Question(

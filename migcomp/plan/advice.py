@@ -7,11 +7,17 @@ from dataclasses import replace
 
 from migcomp.plan.commands import Commands, commands_for
 from migcomp.plan.plan import FORMULA, NEAR, Plan, Row
+from migcomp.plan.sample import Sample
 from migcomp.units import format_bit_rate, format_seconds, format_share, format_size
 
 _FEW_CLUSTERS = 30
 _UNSURE = 0.1
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
+
+
+def format_time(seconds: float) -> str:
+    """Of a migration, whose times QEMU counts in milliseconds."""
+    return format_seconds(seconds) if seconds >= 1e-3 else "< 1 ms"
 
 
 def verdict(plan: Plan) -> tuple[str, ...]:
@@ -36,14 +42,14 @@ def verdict(plan: Plan) -> tuple[str, ...]:
     elif not best.good(plan.question):
         sentences.append(
             f"No way keeps the guest's stop to {limit} ms: "
-            f"{format_seconds(best.prediction.downtime)} is what to expect."
+            f"{format_time(best.prediction.downtime)} is what to expect."
         )
     elif best.prediction.downtime > limit / 1000 * NEAR:
         sentences.append(
             f"The guest's stop is longer than {limit} ms, as QEMU does not know what "
             "the kernel still has to send: a lower limit makes up for it."
         )
-    if best.break_even and best is not plain:
+    if best.break_even and best is not plain and best.prediction.converges:
         sentences.append(
             f"On a link of more than {format_bit_rate(best.break_even)} it would be "
             "slower than no compression."
@@ -56,8 +62,8 @@ def _brings(row: Row) -> str:
     if not found.converges:
         return "no end in sight"
     return (
-        f"{format_seconds(found.seconds)} in all, the guest stopped for "
-        f"{format_seconds(found.downtime)}, {format_size(found.wire_bytes)} over the "
+        f"{format_time(found.seconds)} in all, the guest stopped for "
+        f"{format_time(found.downtime)}, {format_size(found.wire_bytes)} over the "
         f"link, {format_seconds(found.cpu_seconds)} of CPU time"
     )
 
@@ -85,7 +91,7 @@ def _method(plan: Plan) -> list[str]:
         share = format_share(sample.pages, sample.image_pages)
         measured = (
             f"{format_size(sample.pages * plan.page_size)} of {memory} ({share}) were "
-            f"measured, in {len(sample.clusters)} clusters drawn by lot: times are "
+            f"measured, in {_clusters(sample)} drawn by lot: times are "
             f"sure to {_percent(plan.best.uncertainty)} for {plan.best.candidate}, "
             f"{_percent(plan.plain.uncertainty)} without compression (95 % confidence)"
         )
@@ -98,7 +104,14 @@ def _method(plan: Plan) -> list[str]:
     return [f"{measured}; {how}, for {guest}."]
 
 
-def _percent(share: float) -> str:
+def _clusters(sample: Sample) -> str:
+    number = len(sample.clusters)
+    return "1 cluster" if number == 1 else f"{number} clusters"
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return "no known percentage"
     return f"+-{100 * share:.0f} %" if share >= 0.01 else "+-1 %"
 
 
@@ -107,9 +120,9 @@ def _doubts(plan: Plan) -> list[str]:
     doubts = []
     if not sample.complete and len(sample.clusters) < _FEW_CLUSTERS:
         doubts.append(
-            f"{len(sample.clusters)} clusters are few: take more with --sample-size."
+            f"A sample of {_clusters(sample)} is small: take more with --sample-size."
         )
-    elif plan.best.uncertainty > _UNSURE:
+    elif (plan.best.uncertainty or 0) > _UNSURE:
         doubts.append(
             "Parts of this memory differ much: a larger --sample-size would be surer."
         )

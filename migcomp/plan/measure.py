@@ -66,9 +66,10 @@ class Measurement:
     def _sum(self, name: str) -> int:
         return sum(getattr(part, name) for part in self.parts)
 
-    def uncertainty(self, values: Iterable[float]) -> float:
+    def uncertainty(self, values: Iterable[float]) -> float | None:
         """Half of the 95 % confidence interval of the sum of ``values``, of which
-        each part has one, as a share of it.
+        each part has one, as a share of it; None if one part is all there is to tell
+        from.
 
         Each part comes from a stratum of its own, so the variance is estimated from
         the differences of neighbours (Wolter, Introduction to Variance Estimation,
@@ -77,8 +78,10 @@ class Measurement:
         drawn = [*values]
         number, mean = len(drawn), sum(drawn) / len(drawn)
         rest = 1 - self.sampled
-        if number < 2 or not mean or rest <= 0:
+        if not mean or rest <= 0:
             return 0.0
+        if number < 2:
+            return None
         squares = sum((b - a) ** 2 for a, b in pairwise(drawn))
         variance = squares / (2 * (number - 1))
         deviation = math.sqrt(variance / number * rest)

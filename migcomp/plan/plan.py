@@ -60,7 +60,7 @@ class Row:
     candidate: Candidate
     parameters: Parameters
     prediction: Prediction
-    uncertainty: float
+    uncertainty: float | None
     break_even: float | None
 
     def good(self, question: Question) -> bool:
@@ -198,7 +198,7 @@ def _parameters(
     return candidate.parameters(base)
 
 
-def _uncertainty(measurement: Measurement, flows: Flows, link: Link) -> float:
+def _uncertainty(measurement: Measurement, flows: Flows, link: Link) -> float | None:
     """Each cluster's time, by its own bytes and CPU time."""
     rate, zero = link.bytes_per_second, flows.zero.seconds(link.bytes_per_second)
     mean = flows.content

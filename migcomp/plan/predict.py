@@ -193,11 +193,12 @@ def predict(
     rounds, converges, left, known = _rounds(
         course, writes, pages * (1 - zero_share), may_stop
     )
+    before = course.wire
     last = course.send_changed(left, known) if writes else course.send(flow, left)
     # The kernel still has what was written before, if the link is the slowest.
     queued = 0.0
     if flows.queues and flow.busy_seconds < flow.wire / rate:
-        queued = min(link.buffer, course.wire) / rate
+        queued = min(link.buffer, before) / rate
     answers = 2 * link.latency
     return Prediction(
         converges,
@@ -269,7 +270,7 @@ def break_even(zero_share: float, flows: Flows, plain: Flows) -> float | None:
         ) * flows.content.seconds(rate)
 
     low, high = 1e3, _MOST_BITS / 8
-    if seconds(flows, high) <= seconds(plain, high):
+    if seconds(flows, high) < seconds(plain, high):
         return None
     if seconds(flows, low) >= seconds(plain, low):
         return 0.0

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migcomp.plan.advice import commands, sureness, verdict
+from migcomp.plan.advice import commands, format_time, sureness, verdict
 from migcomp.plan.plan import Plan, Row
 from migcomp.report.parts import print_indented, print_text
 from migcomp.units import format_count, format_seconds, format_size
@@ -41,6 +41,11 @@ def render(plan: Plan, console: Console) -> None:
     _print_commands(console, "QMP, on the destination", found.qmp_destination)
     _print_commands(console, "or in its monitor, on the source", found.hmp_source)
     _print_commands(console, "monitor, on the destination", found.hmp_destination)
+    print_text(
+        console,
+        "then migrate_incoming tcp:0:PORT on the destination, which was started with "
+        "-incoming defer, and migrate -d tcp:DESTINATION:PORT on the source",
+    )
     libvirt = "or with libvirt instead"
     if found.libvirt:
         libvirt += " ({}.{} or later)".format(*found.libvirt)
@@ -58,8 +63,8 @@ def _table(plan: Plan) -> Table:
         converges = found.converges
         table.add_row(
             f"{'*' if best else ' '} {row.candidate}",
-            format_seconds(found.seconds) if converges else "-",
-            format_seconds(found.downtime) if converges else "-",
+            format_time(found.seconds) if converges else "-",
+            format_time(found.downtime) if converges else "-",
             "yes" if converges else "no",
             format_size(found.wire_bytes) if converges else "-",
             format_seconds(found.cpu_seconds) if converges else "-",

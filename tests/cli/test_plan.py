@@ -144,3 +144,15 @@ def test_from_a_pipe(snapshots: list[Path]) -> None:
 def test_quietly(snapshots: list[Path]) -> None:
     done = command("plan", snapshots[0], "--link", "5Mbit", "-q")
     assert (done.code, done.text, done.errors) == (0, "", "")
+
+
+def test_less_than_qemu_can_count(snapshots: list[Path]) -> None:
+    snapshots[0].write_bytes(bytes(PAGE))
+    done = command("plan", snapshots[0], "--link", "1Gbit", "--downtime-limit", "9")
+    assert "without compression: < 1 ms in all" in " ".join(done.text.split())
+
+
+def test_an_interval_needs_snapshots(snapshots: list[Path]) -> None:
+    done = command("plan", snapshots[0], "--link", "1Gbit", "--interval", "1")
+    assert done.code == 2
+    assert "give several IMAGEs" in sentence(done)
