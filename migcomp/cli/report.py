@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""``migcomp report``: the results of sweeps as a page."""
+"""``migcomp report``: the results of sweeps and of simulations as a page."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ from migcomp.cli.progress import steps
 def command(
     results: tuple[str, ...], output: str, force: bool, quiet: bool, color: str
 ) -> None:
-    """Make a page of RESULTS, which are files that migcomp bench sweep wrote.
+    """Make a page of RESULTS, which are files that migcomp bench sweep, or migcomp
+    simulate --json, wrote.
 
     It says first which settings are worth having and on which links; then come
-    charts, and a table of everything.  The page needs no other file and no network.
+    charts, a table of everything, and how the simulated migrations went in time.  The
+    page needs no other file and no network.
     """
     from migcomp.bench.results_file import read_results
     from migcomp.outputs import OutputFile
     from migcomp.report.html.charts import require_extra
+    from migcomp.report.html.simulations import read_simulation
     from migcomp.report.html.sweep import to_html
     from migcomp.stream.sink import write_all
 
@@ -41,9 +44,15 @@ def command(
     check_output(output)
     for path in results:
         check_distinct(path, output)
-    sweeps = {path: read_results(path) for path in results}
+    sweeps, simulations = {}, []
+    for path in results:
+        simulation = None if path == "-" else read_simulation(path)
+        if simulation is None:
+            sweeps[path] = read_results(path)
+        else:
+            simulations.append(simulation)
     with OutputFile(output, force=force) as target:
         with steps("drawing", quiet=quiet, color=color) as watch:
-            page = to_html(sweeps, watch)
+            page = to_html(sweeps, simulations, watch)
         with writing(output):
             write_all(target, page)

@@ -38,6 +38,7 @@ def simulate(
     SimulationFault.
     """
     began = time.perf_counter()
+    parameters = choice.told(parameters)
     clock, window = Clock(link), Window(parameters)
     with (
         GuestMemory(source.path, source.blocks, source.page_size) as destination,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from migcomp.units import format_size
 from tests.cli.conftest import command, program, sentence
 from tests.conftest import folder_names
 from tests.pages.results import SAMPLES, SETTINGS, measure
@@ -90,3 +91,59 @@ def test_without_the_extra(
     assert f"the Python package {package} is not installed" in sentence(made)
     assert "pip install 'migcomp[html]'" in sentence(made)
     assert folder_names(tmp_path) == []
+
+
+@pytest.fixture
+def simulation(image: Path, tmp_path: Path) -> Path:
+    link = ("--link", "1Gbit", "--engine", "multifd", "--multifd-compression", "zstd")
+    done = command("simulate", image, *link, "--json")
+    assert done.code == 0, done.errors
+    path = tmp_path / "simulation.json"
+    path.write_text(done.text)
+    return path
+
+
+def test_a_simulation_beside_a_sweep(
+    results: Path, simulation: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    done = command("report", results, simulation, "-o", page)
+    assert (done.code, done.errors) == (0, "")
+    text = page.read_text()
+    assert text.index("All settings") < text.index('<article id="migration-1">')
+    assert "multifd over 1,000 Mbit/s" in text
+    assert "Engine: multifd: 2 channels, zstd level 1." in text
+    assert "Throttling" not in text
+    sent = json.loads(simulation.read_text())["wire-bytes"]
+    assert f"{format_size(sent)} over the link" in text
+
+
+def test_simulations_only(simulation: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert command("report", simulation, "-o", page).code == 0
+    assert "<h1>How 1 simulated migration went</h1>" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("progress-history", []),
+        ("progress-history", [7]),
+        ("progress-history", None),
+        ("page-size", -1),
+        ("page-size", 1e300),
+        ("page-size", "4096"),
+        ("link", []),
+        ("images", []),
+        ("query-migrate", {}),
+    ],
+)
+def test_a_simulation_that_lies(
+    simulation: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    told = json.loads(simulation.read_text()) | {name: value}
+    simulation.write_text(json.dumps(told))
+    done = command("report", simulation, "-o", tmp_path / "page.html")
+    assert done.code == 10
+    assert f"{simulation} is damaged" in sentence(done)
+    assert not (tmp_path / "page.html").exists()

@@ -223,3 +223,25 @@ def test_an_image_is_not_overwritten(guest: Path) -> None:
     )
     assert done.code == 7
     assert guest.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("compress", "--level", "4"), {"compress-level": 4}),
+        (("multifd",), {"multifd-compression": "none"}),
+        (
+            ("multifd", "--codec", "zstd", "--level", "3"),
+            {"multifd-compression": "zstd", "multifd-zstd-level": 3},
+        ),
+        (
+            ("multifd", "--codec", "zlib"),
+            {"multifd-compression": "zlib", "multifd-zlib-level": 1},
+        ),
+    ],
+)
+def test_parameters_are_those_that_were_simulated(
+    guest: Path, options: tuple[str, ...], told: dict[str, object]
+) -> None:
+    done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *options)
+    assert told.items() <= done.json["parameters"].items()

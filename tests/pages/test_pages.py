@@ -102,7 +102,25 @@ def explain_page(folder: Path) -> Path:
     return page
 
 
-@pytest.fixture(params=["sweep", "explain"])
+@pytest.fixture(scope="module")
+def simulations_page(folder: Path) -> Path:
+    """One that throttles a guest, and one with a name from hell that is cancelled."""
+    image = folder / f"migrated {HOSTILE}"
+    shutil.copy(SAMPLES / "heap-8m.raw", image)
+    model = ("--dirty-rate", "6MiB", "--link", "40Mbit", "--downtime-limit", "20")
+    files = []
+    for number, options in enumerate((("--auto-converge",), ("--max-time", "900"))):
+        done = command("simulate", image, *model, *options, "--json")
+        assert done.code == 0, done.errors
+        files.append(folder / f"simulation{number}.json")
+        files[-1].write_text(done.text)
+    page = folder / "simulations.html"
+    done = command("report", *files, "-o", page)
+    assert done.code == 0, done.errors
+    return page
+
+
+@pytest.fixture(params=["sweep", "explain", "simulations"])
 def page(request: pytest.FixtureRequest) -> Path:
     path: Path = request.getfixturevalue(f"{request.param}_page")
     return path

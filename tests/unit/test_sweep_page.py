@@ -240,7 +240,7 @@ def test_many_settings_and_long_names(measured: Sweep) -> None:
 
 def test_progress(measured: Sweep) -> None:
     told: list[tuple[int, int]] = []
-    to_html({"a": measured, "b": measured}, lambda *done: told.append(done))
+    to_html({"a": measured, "b": measured}, (), lambda *done: told.append(done))
     assert told == [(0, 2), (1, 2)]
 
 

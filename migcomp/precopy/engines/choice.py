@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migcomp.codecs import open_codec
 from migcomp.errors import MigcompError
@@ -36,6 +36,17 @@ class EngineChoice:
     name: str = "none"
     codec: str | None = None
     level: int | None = None
+
+    def told(self, parameters: Parameters) -> Parameters:
+        """``parameters`` with what this chooses, where QEMU has one for it."""
+        changes: dict[str, object] = {}
+        if self.name == "compress" and self.level is not None:
+            changes["compress_level"] = self.level
+        if self.name == "multifd" and self.codec is not None:
+            changes["multifd_compression"] = self.codec
+            if self.level is not None and self.codec in ("zlib", "zstd"):
+                changes[f"multifd_{self.codec}_level"] = self.level
+        return replace(parameters, **changes)  # type: ignore[arg-type]
 
 
 def open_engine(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The results of sweeps as a page: the answer first, then charts, then all figures."""
+"""The results of sweeps as a page: the answer first, then charts, then all figures;
+and behind them simulated migrations."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweepMachine
 from migcomp.report.html.charts import Chart, Table
 from migcomp.report.html.page import page
+from migcomp.report.html.simulations import Simulation, migration
 from migcomp.report.html.sweep_case import (
     Case,
     answer,
@@ -55,7 +57,11 @@ class Section:
     rows: Sequence[Row]
 
 
-def to_html(sweeps: Mapping[str, Sweep], progress: Progress | None = None) -> bytes:
+def to_html(
+    sweeps: Mapping[str, Sweep],
+    simulations: Sequence[Simulation] = (),
+    progress: Progress | None = None,
+) -> bytes:
     """One file that needs nothing else; ``sweeps`` by the paths of their files.
 
     Raises ResultsError and ExtraMissing.
@@ -64,22 +70,36 @@ def to_html(sweeps: Mapping[str, Sweep], progress: Progress | None = None) -> by
     found = [
         case for path, sweep in sweeps.items() for case in cases(path, sweep, names)
     ]
-    sections = []
-    for number, case in enumerate(found):
+    total = len(found) + len(simulations)
+
+    def step(done: int) -> None:
         if progress is not None:
-            progress(number, len(found))
+            progress(done, total)
+
+    sections, migrations = [], []
+    for number, case in enumerate(found):
+        step(number)
         sections.append(_section(case, f"image-{number + 1}"))
-    few = [section.title for section in sections[:3]]
-    shown = ", ".join(few)
-    if len(sections) > len(few):
-        shown += f" and {len(sections) - len(few)} more"
+    for number, simulation in enumerate(simulations):
+        step(len(found) + number)
+        migrations.append(migration(simulation, f"migration-{number + 1}"))
     return page(
         "sweep.html",
-        title=f"What compressing {shown} costs and brings",
+        title=_title([section.title for section in sections], len(migrations)),
         sections=sections,
+        migrations=migrations,
         notes=_notes(sweeps),
         measured=_measured(sweeps),
     )
+
+
+def _title(images: Sequence[str], migrations: int) -> str:
+    if not images:
+        return f"How {many(migrations, 'simulated migration')} went"
+    shown = ", ".join(images[:3])
+    if len(images) > 3:
+        shown += f" and {len(images) - 3} more"
+    return f"What compressing {shown} costs and brings"
 
 
 def _section(case: Case, key: str) -> Section:
@@ -185,6 +205,8 @@ def _measured(sweeps: Mapping[str, Sweep]) -> list[str]:
     for path, sweep in sweeps.items():
         lines.append(f"{path}: {many(len(sweep.samples), 'sample')}.")
         lines += map(_machine, sweep.machines)
+    if not sweeps:
+        return lines
     lines.append(
         "Rates and speeds that are compared with links are of pages that are not "
         "zero, which is what compression and the link have to do with.  Times are "
