@@ -35,6 +35,13 @@ def test_there_are_sources() -> None:
     assert CORE / "module.c" in CORE_FILES
 
 
+@pytest.mark.parametrize("path", CORE_FILES, ids=name)
+def test_is_built_and_shipped(path: Path) -> None:
+    """What pyproject.toml does not name is in no archive of the sources."""
+    settings = (HERE.parents[1] / "pyproject.toml").read_text()
+    assert f'"{name(path)}"' in settings
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_starts_with_licence(path: Path) -> None:
     assert path.read_text().startswith(SPDX)
