@@ -13,10 +13,11 @@ import click
 from click.core import ParameterSource
 
 from migcomp.cli.files import STANDARD, check_output, writing
-from migcomp.cli.options import Count, Number, force_option, report_options
+from migcomp.cli.options import force_option, report_options
 from migcomp.cli.progress import Progress, progress
 from migcomp.cli.signals import run_to_its_end
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import Count, Number
 from migcomp.report.printable import printable
 from migcomp.units import format_seconds, format_size
 

@@ -12,9 +12,6 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    FILE,
-    Name,
-    PageSize,
     block_option,
     diff_option,
     force_option,
@@ -24,6 +21,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import FILE, Name, PageSize
 from migcomp.errors import MigcompError
 from migcomp.report.printable import printable
 from migcomp.units import format_size

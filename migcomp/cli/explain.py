@@ -13,9 +13,6 @@ import click
 
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.options import (
-    FILE,
-    PageSize,
-    Size,
     block_option,
     diff_option,
     force_option,
@@ -25,6 +22,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import Progress, steps
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import FILE, PageSize, Size
 
 if TYPE_CHECKING:
     from migcomp.explain.results import Explanation

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migcomp.cli.options import Count, Number, Size, given
+from migcomp.cli.options import given
+from migcomp.cli.types import Count, Number, Size
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image

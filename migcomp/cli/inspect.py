@@ -11,7 +11,6 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.options import (
-    FILE,
     color_option,
     diff_option,
     format_option,
@@ -20,6 +19,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import FILE
 from migcomp.errors import StreamError
 
 if TYPE_CHECKING:

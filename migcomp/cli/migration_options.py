@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
-from migcomp.cli.options import Size, _Type
+from migcomp.cli.types import Size, ValueType
 from migcomp.precopy.parameters import Parameters
 from migcomp.units import parse_bit_rate, quoted
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class BitRate(_Type):
+class BitRate(ValueType):
     """Bits a second, as in 100Mbit or 10Gbit."""
 
     name = "rate"
@@ -48,7 +48,7 @@ class CacheSize(Size):
         return size
 
 
-class Version(_Type):
+class Version(ValueType):
     """Of QEMU, as in 8.2; what follows is of no account."""
 
     name = "version"

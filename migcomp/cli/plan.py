@@ -13,16 +13,9 @@ import click
 from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.guest import GuestChoice
 from migcomp.cli.migration_options import BIT_RATE, Version
-from migcomp.cli.options import (
-    FILE,
-    Number,
-    PageSize,
-    Size,
-    color_option,
-    json_option,
-    quiet_option,
-)
+from migcomp.cli.options import color_option, json_option, quiet_option
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import FILE, Number, PageSize, Size
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image

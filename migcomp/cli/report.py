@@ -6,8 +6,9 @@ from __future__ import annotations
 import click
 
 from migcomp.cli.files import check_distinct, check_output, writing
-from migcomp.cli.options import FILE, color_option, force_option
+from migcomp.cli.options import color_option, force_option
 from migcomp.cli.progress import steps
+from migcomp.cli.types import FILE
 
 
 @click.command(short_help="Make a page of what a sweep measured.")

@@ -9,7 +9,6 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    FILE,
     force_option,
     handler_option,
     report_options,
@@ -17,6 +16,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import progress
 from migcomp.cli.summary import Summary, tell
+from migcomp.cli.types import FILE
 from migcomp.errors import StreamError
 from migcomp.units import format_count
 

@@ -10,11 +10,6 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    FILE,
-    Count,
-    CpuList,
-    Name,
-    PageSize,
     block_option,
     diff_option,
     force_option,
@@ -27,6 +22,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
+from migcomp.cli.types import FILE, Count, CpuList, Name, PageSize
 from migcomp.errors import MigcompError
 
 if TYPE_CHECKING:

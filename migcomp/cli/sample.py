@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from migcomp.cli.files import STANDARD, check_output, writing
-from migcomp.cli.options import FILE, Name, PageSize, Size, color_option, force_option
+from migcomp.cli.options import color_option, force_option
 from migcomp.cli.progress import Progress, progress
+from migcomp.cli.types import FILE, Name, PageSize, Size
 from migcomp.errors import OutputError
 from migcomp.units import format_size
 

@@ -13,18 +13,10 @@ import click
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.guest import GuestChoice, guest_options
 from migcomp.cli.migration_options import BIT_RATE, migration_options, parameters_of
-from migcomp.cli.options import (
-    FILE,
-    Name,
-    Number,
-    PageSize,
-    color_option,
-    force_option,
-    json_option,
-    quiet_option,
-)
+from migcomp.cli.options import color_option, force_option, json_option, quiet_option
 from migcomp.cli.progress import reading, rounds
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import FILE, Name, Number, PageSize
 
 if TYPE_CHECKING:
     from migcomp.precopy.results import SimulationResult

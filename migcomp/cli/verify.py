@@ -11,7 +11,6 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input
 from migcomp.cli.options import (
-    FILE,
     format_option,
     handler_option,
     report_options,
@@ -19,6 +18,7 @@ from migcomp.cli.options import (
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, print_json, tell
+from migcomp.cli.types import FILE
 from migcomp.errors import MigcompError, Mismatch, StreamError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 
 from migcomp.cli.bench.forms import Form, form_options, print_comparison
 from migcomp.cli.bench.lists import Percent
-from migcomp.cli.options import FILE
+from migcomp.cli.types import FILE
 
 if TYPE_CHECKING:
     from migcomp.bench.sweep_figures import Figures

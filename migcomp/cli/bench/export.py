@@ -6,7 +6,8 @@ from __future__ import annotations
 import click
 
 from migcomp.cli.files import check_output, writing
-from migcomp.cli.options import FILE, force_option
+from migcomp.cli.options import force_option
+from migcomp.cli.types import FILE
 
 
 @click.command(short_help="Write every sample of a sweep as a table.")

@@ -10,18 +10,10 @@ from typing import Any
 import click
 
 from migcomp.cli.files import STANDARD, writing
-from migcomp.cli.options import (
-    Count,
-    CountList,
-    Name,
-    NameList,
-    Size,
-    max_requests,
-    max_threads,
-    report_options,
-)
+from migcomp.cli.options import max_requests, max_threads, report_options
 from migcomp.cli.progress import steps
 from migcomp.cli.summary import print_json
+from migcomp.cli.types import Count, CountList, Name, NameList, Size
 from migcomp.units import parse_size
 
 _PAGE_SIZE = 4096

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from migcomp.cli.bench.forms import Form, form_options, print_sweep
-from migcomp.cli.options import FILE
+from migcomp.cli.types import FILE
 
 
 @click.command(short_help="Show the results of a sweep.")

@@ -13,17 +13,10 @@ from migcomp.cli.bench.forms import Form, form_options, print_sweep
 from migcomp.cli.bench.lists import LevelList
 from migcomp.cli.bench.sweep_progress import SweepProgress
 from migcomp.cli.files import STANDARD, writing
-from migcomp.cli.options import (
-    FILE,
-    Count,
-    CountList,
-    NameList,
-    PageSize,
-    given,
-    max_threads,
-)
+from migcomp.cli.options import given, max_threads
 from migcomp.cli.progress import opening
 from migcomp.cli.summary import tell
+from migcomp.cli.types import FILE, Count, CountList, NameList, PageSize
 
 if TYPE_CHECKING:
     from migcomp.bench.sweep_plan import Expansion, Lists
