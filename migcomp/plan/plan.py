@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 from migcomp.measure import machine
 from migcomp.plan.candidates import Candidate, candidates
+from migcomp.plan.course import Prediction
+from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
 from migcomp.plan.measure import Measurement, Measurer, measure_deltas
-from migcomp.plan.predict import Flows, Prediction, break_even, flows_of, predict
+from migcomp.plan.predict import break_even, predict
 from migcomp.plan.sample import Sample
 from migcomp.plan.versions import Qemu
 from migcomp.precopy import framing
