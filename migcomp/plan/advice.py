@@ -131,6 +131,11 @@ def _doubts(plan: Plan) -> list[str]:
             "A guest that writes takes longer, and is stopped longer: give snapshots "
             "of it (migcomp capture --rounds 3) or its --dirty-rate."
         )
+    elif question.writes.before is None and question.qemu.has("xbzrle"):
+        doubts.append(
+            "xbzrle was not tried: how much of a page changes is known from snapshots "
+            "only, and not from a dirty rate."
+        )
     if here.load_average > _IDLE_LOAD * here.usable_cpus:
         doubts.append(
             f"This machine was busy (load {here.load_average:.1f} on "
