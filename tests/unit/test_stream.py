@@ -382,9 +382,18 @@ def test_a_codecs_name_is_not_cut() -> None:
         header.pack()
     with pytest.raises(StreamError, match="too long"):
         replace(header, codec="zstd", blocks=(Block("b" * 70000, PAGE, 0),)).pack()
-    many = tuple(Block(f"b{n:010}", PAGE, 0) for n in range(50000))
-    with pytest.raises(StreamError, match="too many RAM blocks"):
+    many = tuple(Block(f"b{n:010}", PAGE, 0) for n in range(150_000))
+    with pytest.raises(StreamError, match=r"150000 RAM blocks.* room for 4194304"):
         replace(header, codec="zstd", blocks=many).pack()
+
+
+def test_as_many_blocks_as_readers_of_images_give() -> None:
+    """At the addresses that have the longest names."""
+    addresses = range(1 << 63, (1 << 63) + (PAGE << 17), PAGE << 1)
+    blocks = tuple(Block(f"ram@{a:#x}", PAGE, a) for a in addresses)
+    header = StreamHeader(PAGE, "page", 1, 0, False, "zstd", 1, "", "", blocks)
+    assert len(blocks) == 1 << 16
+    assert unpack_header(header.pack()) == header
 
 
 def test_without_a_sink_the_counts_are_the_same() -> None:
