@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from migcomp.errors import ImageError
-from migcomp.images.file import STANDARD_INPUT, Copied, ImageFile, open_file
+from migcomp.images.file import STANDARD_INPUT, ImageFile, Watch, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
 from migcomp.images.signatures import (
@@ -52,7 +52,7 @@ def open_image(
     pad: bool = False,
     format: str | None = None,
     diffs: Sequence[str] = (),
-    watch: Copied | None = None,
+    watch: Watch | None = None,
 ) -> Image:
     """Opens the image ``path``, or standard input for ``-``.
 
