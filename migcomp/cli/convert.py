@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def _formats() -> Sequence[str]:
-    from migcomp.convert.convert import formats
+    from migcomp.convert.formats import FORMATS
 
-    return formats()
+    return FORMATS
 
 
 @click.command(short_help="Write an image in another format.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from migcomp.convert.convert import formats
+from migcomp.convert.formats import FORMATS
 from tests.cli.conftest import (
     COMMAND,
     Outcome,
@@ -112,7 +112,7 @@ def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
     stream = bytearray(guest.read_bytes())
     stream[stream.index(b"\x78\x01") + 20] ^= 0x55
     guest.write_bytes(stream)
-    for to in formats():
+    for to in FORMATS:
         done = command("convert", guest, tmp_path / "out", "--to", to)
         assert done.code == 3
         assert f"{guest}: page 3: " in sentence(done)
@@ -138,7 +138,7 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("to", formats())
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_file_that_may_not_grow(big: Path, tmp_path: Path, to: str) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
@@ -154,7 +154,7 @@ def test_a_file_that_may_not_grow(big: Path, tmp_path: Path, to: str) -> None:
     assert list(tmp_path.iterdir()) == [big]
 
 
-@pytest.mark.parametrize("to", formats())
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_full_disk(big: Path, tmp_path: Path, to: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
