@@ -108,6 +108,24 @@ def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
     assert other.read_bytes() == a_stream()[1].memory
 
 
+def test_lost_addresses_are_told_on_standard_error(big: Path, tmp_path: Path) -> None:
+    blocks = ["--block=low:0:80KiB", "--block=high:4GiB:80KiB"]
+    to_qemu: list[str | Path] = [
+        "convert",
+        big,
+        tmp_path / "x",
+        "--to",
+        "qemu",
+        "--force",
+        *blocks,
+    ]
+    done = command(*to_qemu)
+    assert done.code == 0
+    assert done.errors.startswith("migcomp: a QEMU stream tells no guest addresses: ")
+    assert done.errors.count("\n") == 1
+    assert command(*to_qemu, "-q").errors == ""
+
+
 def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
     stream = bytearray(guest.read_bytes())
     stream[stream.index(b"\x78\x01") + 20] ^= 0x55

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migcomp.convert import convert as convert_module
+from migcomp.convert.addresses import warning
 from migcomp.convert.convert import Wish, convert
 from migcomp.convert.formats import FORMATS
 from migcomp.errors import ImageError
@@ -80,12 +81,50 @@ def into_pipe(data: bytes, to: str, **options: object) -> bytes:
 
 def test_each_format_has_the_writer_of_its_name() -> None:
     folder = Path(convert_module.__file__).parent
-    others = {"__init__", "convert", "flat", "formats", "stored"}
+    others = {"__init__", "addresses", "convert", "flat", "formats", "stored"}
     names = {path.stem for path in folder.glob("*.py")} - others
     assert names == {name.replace("-", "_") for name in FORMATS}
     for name in FORMATS:
         module = import_module(f"migcomp.convert.{name.replace('-', '_')}")
         assert name == module.FORMAT
+
+
+# --- Guest addresses -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "length", "end"),
+    [
+        (b"pc-i440fx-7.2", 0xE000_0000, "0xc0000000"),
+        (b"pc-i440fx-7.2", 0xDFFF_F000, ""),
+        (b"pc-q35-7.2", 0xB000_0000, "0x80000000"),
+        (b"pc-q35-7.2", 0xAFFF_F000, ""),
+    ],
+)
+def test_memory_above_the_hole_of_a_pc(machine: bytes, length: int, end: str) -> None:
+    writer = Writer(((b"pc.ram", length // PAGE),))
+    writer.start(name_of(machine))
+    writer.end_ram()
+    with memory_file(writer.finish()) as path, open_image(path) as image:
+        for to in FORMATS:
+            said = warning(image, to)
+            if end and to in ("elf", "kdump", "lime", "migcomp"):
+                assert f"pc.ram has from {end} on" in said
+            else:
+                assert said == ""
+
+
+def test_blocks_that_a_qemu_stream_puts_elsewhere() -> None:
+    data = make_pages("noise", "noise")
+    low, high = Block("pc.ram", PAGE, 0), Block("high", PAGE, 1 << 32)
+    for layout, moved in (((low, high), True), ((), False)):
+        with memory_file(data) as path, open_image(path, layout=layout) as image:
+            said = warning(image, "qemu")
+            assert warning(image, "elf") == ""
+        if moved:
+            assert "RAM block high, at 0x100000000, to be at 0x100000" in said
+        else:
+            assert said == ""
 
 
 # --- To raw ---------------------------------------------------------------------------
