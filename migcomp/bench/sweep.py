@@ -24,7 +24,7 @@ from migcomp.bench.sweep_results import (
 )
 from migcomp.bench.sweep_run import Task, open_swept
 from migcomp.errors import ImageError, ResultsError
-from migcomp.images.file import Copied
+from migcomp.images.file import Watch
 
 #: Takes the samples, in whatever order they become ready.
 Runner = Callable[[Iterable[Task]], Iterator[tuple[SweepMachine, SweepSample]]]
@@ -47,7 +47,7 @@ class State:
     rough: bool
 
 
-def swept_image(path: str, page_size: int, watch: Copied | None = None) -> SweptImage:
+def swept_image(path: str, page_size: int, watch: Watch | None = None) -> SweptImage:
     """What a sweep has to know of an image; ``watch`` is that of open_image.
 
     Raises ImageError.

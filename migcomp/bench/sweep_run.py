@@ -18,7 +18,7 @@ from migcomp.bench.sweep_results import (
     SweptImage,
 )
 from migcomp.choice import Choice
-from migcomp.images.file import Copied, ImageFile, is_url, open_file
+from migcomp.images.file import ImageFile, Watch, is_url, open_file
 from migcomp.images.image import Image
 from migcomp.images.open import image_in, open_image
 from migcomp.images.remote import local_copy
@@ -78,7 +78,7 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     )
 
 
-def open_swept(path: str, page_size: int, watch: Copied | None = None) -> Image:
+def open_swept(path: str, page_size: int, watch: Watch | None = None) -> Image:
     """As open_image, which would copy what is behind a URL for each sample.
 
     Raises ImageError.

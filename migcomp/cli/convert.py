@@ -20,7 +20,7 @@ from migcomp.cli.options import (
     threads_option,
 )
 from migcomp.cli.progress import opening, progress
-from migcomp.cli.summary import print_json
+from migcomp.cli.summary import print_json, tell
 from migcomp.cli.types import FILE, Name, PageSize
 from migcomp.errors import MigcompError
 from migcomp.report.printable import printable
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def _formats() -> Sequence[str]:
-    from migcomp.convert.convert import formats
+    from migcomp.convert.formats import FORMATS
 
-    return formats()
+    return FORMATS
 
 
 @click.command(short_help="Write an image in another format.")
@@ -95,6 +95,7 @@ def command(
     was: QEMU loads it (after migrate-set-capabilities with compress on, if --codec
     is zlib).  Either file may be -, standard input or output.
     """
+    from migcomp.convert.addresses import warning
     from migcomp.convert.convert import Wish, check_codec, convert
     from migcomp.images.open import open_image
     from migcomp.outputs import OutputFile
@@ -126,6 +127,7 @@ def command(
         ):
             convert(source, sink, to, Wish(codec, level, threads, watch))
             written = os.fstat(sink.fileno()).st_size if sink.is_regular else None
+        tell(warning(source, to), quiet=quiet)
         _report(source.path, source.format, output, to, written, as_json, quiet)
 
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Converting an image: pages -> workqueue -> writer of the wanted format.
 
-A writer is a module of this package with the attributes of :class:`Writer`,
-listed in WRITERS.
+A writer is a module of this package with the attributes of :class:`Writer`, named
+as its format in FORMATS, and imported only when it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
-from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
@@ -46,21 +46,6 @@ class Writer(Protocol):
         and the sink's OSError."""
 
 
-WRITERS: tuple[Writer, ...] = (
-    raw,
-    qemu,
-    migcomp,
-    seekable_zstd,
-    lime,
-    elf,
-    kdump,
-)
-
-
-def formats() -> tuple[str, ...]:
-    return tuple(writer.FORMAT for writer in WRITERS)
-
-
 def check_codec(to: str, codec: str | None) -> None:
     """Raises MigcompError if the format cannot store pages so."""
     codecs = _writer(to).CODECS
@@ -73,7 +58,7 @@ def check_codec(to: str, codec: str | None) -> None:
 
 
 def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
-    """Writes ``image`` to ``sink`` in the format ``to``, one of formats().
+    """Writes ``image`` to ``sink`` in the format ``to``, one of FORMATS.
 
     Raises what check_codec and Writer.write do.
     """
@@ -87,4 +72,4 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
 
 
 def _writer(to: str) -> Writer:
-    return next(writer for writer in WRITERS if to == writer.FORMAT)
+    return cast(Writer, import_module(f"{__package__}.{to.replace('-', '_')}"))

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from migcomp.bench.compare import Comparison, Pair
-from migcomp.report.parts import many, print_indented, print_text, short_name
+from migcomp.report.parts import print_indented, print_text, short_name
 from migcomp.report.printable import printable
-from migcomp.units import format_rate
+from migcomp.units import format_rate, many
 
 #: With as many columns there is room for how the answer came about.
 _WIDE = 120

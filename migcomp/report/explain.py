@@ -13,13 +13,12 @@ from migcomp.explain.results import ENTROPY_STEPS, Explanation, Stretch, Tally
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.memory_map import format_address
 from migcomp.report.parts import (
-    many,
     print_indented,
     print_text,
     short_name,
 )
 from migcomp.report.printable import printable
-from migcomp.units import format_count, format_seconds, format_size
+from migcomp.units import format_count, format_seconds, format_size, many
 
 _BAR = 18
 _MARKS = {"zero": "·", "same-filled": "-", "duplicate": "=", "content": "█"}

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migcomp.explain.results import ENTROPY_STEPS, Estimate, Explanation, Technique
-from migcomp.report.parts import many
-from migcomp.units import format_share, format_size
+from migcomp.units import format_share, format_size, many
 
 _WORTH = 0.02  # of what would be sent: less is no reason to do anything
 _DENSE_BITS = 7.5  # of a byte, from which on nothing shrinks

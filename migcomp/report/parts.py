@@ -75,11 +75,6 @@ def short_name(path: str, standard: str) -> str:
     return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
 
 
-def many(number: int, noun: str) -> str:
-    """As in ``1 page`` and ``2 pages``."""
-    return f"{format_count(number)} {noun}{'' if number == 1 else 's'}"
-
-
 def rate(bytes_in: int, bytes_out: int) -> str:
     """Empty when nothing went out."""
     if not bytes_out:
@@ -116,14 +111,6 @@ def block_table(blocks: Sequence[Block], page_size: int) -> Table:
             format_count(sum(-(-block.length // page_size) for block in rest)),
         )
     return table
-
-
-def block_to_json(block: Block) -> dict[str, object]:
-    return {
-        "name": block.name,
-        "length": block.length,
-        "guest-address": block.guest_address,
-    }
 
 
 def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:

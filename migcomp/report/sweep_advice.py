@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import WARM_UP, Sweep, SweepSample
-from migcomp.report.parts import many
-from migcomp.units import format_seconds
+from migcomp.units import format_seconds, many
 
 _BUSY_LOAD = 0.5  # of each usable CPU, beside what the sweep itself takes
 _UNSTEADY = 0.05  # relative MAD

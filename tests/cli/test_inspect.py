@@ -218,3 +218,10 @@ def test_a_qemu_stream(tmp_path: Path) -> None:
     assert as_raw["image"]["format"] == "raw"
     piped = program("inspect", "-", "--json", stdin=stream).json
     assert piped["facts"] == found["facts"]
+
+
+def test_diffs_are_no_part_of_a_stream(make_stream: Callable[..., Path]) -> None:
+    stream = make_stream()
+    said = command("inspect", stream, "--diff", stream)
+    assert said.code == 3
+    assert "is migcomp, and cannot have diffs" in sentence(said)
