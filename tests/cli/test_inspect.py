@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PAGE, command, program, sentence
-from tests.conftest import dissect
 from tests.qemu_tools import a_stream as qemu_stream
+from tests.stream_anatomy import dissect
 
 
 def test_the_contents_are_those_of_the_run(

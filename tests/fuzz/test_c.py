@@ -19,8 +19,9 @@ import pytest
 from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS
 from tests.c.programs import CORE, SANITIZERS, compiler
-from tests.conftest import compressed, dissect, make_page, make_pages
+from tests.conftest import compressed, make_page, make_pages
 from tests.qemu_tools import BLOCKS, Writer
+from tests.stream_anatomy import dissect
 
 HERE = Path(__file__).parent
 #: Sources of the core that each target needs; every codec besides.

@@ -29,17 +29,15 @@ from migcomp.results import Block, PageCounts, RunResult
 from migcomp.stream.layout import INDEX_ENTRIES, unpack_header
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
-    INDEX,
     KINDS,
     PAGE,
     compressed,
-    decode,
-    dissect,
     make_page,
     make_pages,
     memory_file,
     restored,
 )
+from tests.stream_anatomy import INDEX, decode, dissect
 
 LEVELS = {
     "zstd": (-7, 1, 3, 9),
