@@ -187,7 +187,7 @@ def _spread(found: Explanation) -> list[Chart]:
             "entropy",
             "Entropy of the content",
             f"How many pages use how many bits of a byte; {mean:.2f} in the mean. From "
-            "7.5 on a page is compressed or encrypted already.",
+            "7.5 on a page is most likely compressed or encrypted already.",
             _entropy_drawing(found),
             Table(
                 ("bits to a byte, from", "pages"),
