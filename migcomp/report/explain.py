@@ -64,10 +64,13 @@ def render(found: Explanation, console: Console) -> None:
 
 
 def headline(found: Explanation) -> str:
-    name = short_name(found.image, "stdin")
+    return f"{short_name(found.image, 'stdin')}: {summary(found)}"
+
+
+def summary(found: Explanation) -> str:
     about = "" if found.sample.whole else "about "
     return (
-        f"{name}: {format_size(found.image_bytes)} of memory, {about}"
+        f"{format_size(found.image_bytes)} of memory, {about}"
         f"{format_size(sent_bytes(found))} to send when compressed"
     )
 
