@@ -43,10 +43,8 @@ def _unchanged(bench: Workbench, earlier: Earlier, same: Marks) -> int:
     counts = _counts(same)
     total = sum(counts.values())
     pages = [Pages(packet, same[packet]) for packet in bench.timed(counts)]
-    seconds = 0.0
-    if (trial := _compress(bench, pages, earlier.versions(pages))) is not None:
-        seconds = scaled(trial, counts)
-    bench.add("unchanged", total, Estimate(0), seconds)
+    trial = _xbzrle(bench, pages, earlier.versions(pages))
+    bench.add("unchanged", total, Estimate(0), scaled(trial, counts))
     return total
 
 

@@ -132,14 +132,14 @@ class Earlier:
 def _common(image: Image, previous: Image, cutter: Cutter) -> Iterator[_Common]:
     """In the image's order.
 
-    Two raw images of one length have the same blocks, which the user need not tell
-    twice.  A block of the same name and size is the same memory, also where two
-    formats tell different addresses; otherwise the guest addresses count.
+    A raw image whose blocks nobody told has those of a raw image as long as it.  A
+    block of the same name and size is the same memory, also where two formats tell
+    different addresses; otherwise the guest addresses count.
     """
     size = image.page_size
     starts = Cutter(previous).starts
     raw = image.format == previous.format == RawImage.format
-    if raw and starts[-1] == cutter.starts[-1]:
+    if raw and len(previous.blocks) == 1 and starts[-1] == cutter.starts[-1]:
         yield _Common(0, 0, starts[-1])
         return
     counts = [end - start for start, end in pairwise(starts)]

@@ -22,6 +22,7 @@ from migcomp.explain.results import Estimate
 
 STRATA_MOST = 16
 _PER_STRATUM = 4  # packets that a stratum gives at least, of those it has
+_FEWEST = 16  # packets; of fewer, the error itself would be too unsure
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def draw(
     pages_wanted: int,
     random: Random,
 ) -> list[Stratum]:
-    """Packets that have about ``pages_wanted`` pages together.
+    """Packets that have about ``pages_wanted`` pages together, but _FEWEST at least.
 
     ``sizes``: how many of its pages count, for each packet; those without any are
     left out.  ``entropies`` are means over a packet's pages.
@@ -60,7 +61,9 @@ def draw(
         key=lambda p: (entropies[p], p.first_page),
     )
     pages = sum(sizes[packet] for packet in packets)
-    share = min(1.0, pages_wanted / pages) if pages else 0.0
+    share = 0.0
+    if packets:
+        share = min(1.0, max(pages_wanted / pages, _FEWEST / len(packets)))
     count = min(STRATA_MOST, max(1, int(len(packets) * share) // _PER_STRATUM))
     strata = []
     for number in range(count):
