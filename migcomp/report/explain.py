@@ -193,9 +193,14 @@ def _techniques(found: Explanation, ascii_only: bool) -> Table:
             format_size(technique.sent.value),
             f"{sign} {format_size(error)}" if error else "",
             format_size(technique.saved.value),
-            f"{technique.cpu_seconds_per_gib:.2f}",
+            _cost(technique.cpu_seconds_per_gib),
         )
     return table
+
+
+def _cost(seconds: float) -> str:
+    """What is measured is not nothing."""
+    return "<0.01" if 0 < seconds < 0.005 else f"{seconds:.2f}"
 
 
 def measured(found: Explanation) -> list[str]:

@@ -76,7 +76,7 @@ def _given(number: int, technique: Technique) -> Technique:
     if gain is not None:  # of deltas over packets half as large as the pages
         over = sent.value if technique.key in _DELTAS else technique.guest_bytes * 3 / 8
         gain = Estimate(technique.guest_bytes / 2 - over, 500.0)
-    cost = (number + 1) / 8
+    cost = 0.001 if technique.key == "xbzrle" else (number + 1) / 8
     return replace(technique, sent=sent, gain=gain, cpu_seconds_per_gib=cost)
 
 
