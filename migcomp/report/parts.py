@@ -62,9 +62,13 @@ def _cut_blanks(line: list[Segment]) -> list[Segment]:
     return kept
 
 
-def print_text(console: Console, text: str, style: str = "") -> None:
+def print_text(console: Console, text: str, style: str = "", mark: str = "") -> None:
+    """``mark`` stands before the first line, and the others are indented as far."""
     # Not rich's wrapping, which fills lines up with blanks.
-    for line in textwrap.wrap(text, console.width - INDENT):
+    hanging = " " * len(mark)
+    for line in textwrap.wrap(
+        mark + text, console.width - INDENT, subsequent_indent=hanging
+    ):
         console.print(Text(" " * INDENT + line, style=style))
 
 
