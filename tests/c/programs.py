@@ -59,6 +59,7 @@ PROGRAMS = (
     "bench_designs",
     "delta_faults",
     "event_lost_wakeup",
+    "fetch_faults",
     "page_faults",
     "ram_faults",
     "transfer_faults",
@@ -102,6 +103,7 @@ PARTS = {
     "bench_counts": BENCH_SOURCES,
     "bench_designs": BENCH_SOURCES,
     "delta_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "fetch_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "ram_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "transfer_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
@@ -111,6 +113,7 @@ WRAPPED: dict[str, tuple[str, ...]] = {
     # It has a replacement of its own for these.
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
     "delta_faults": FAULTS,
+    "fetch_faults": FAULTS,
     "page_faults": FAULTS,
     "ram_faults": FAULTS,
     "transfer_faults": FAULTS,
