@@ -234,10 +234,6 @@ static int handle_body(PageJob *job, PageRequest *request,
     int failed = 0;
 
     request->failure = (PageFailure){0};
-    if (request->pages > job->pages_max ||
-        request->channel >= (job->channels ? job->channels : 1)) {
-        return record_malformed(request, 0, "a record that exceeds the header");
-    }
     if (xxh64(rest.at, rest.size, 0) != request->body_checksum) {
         return record_malformed(request, 0,
                                 "the record's checksum does not match");
@@ -313,6 +309,11 @@ static int decompress_handler(void *opaque, void *thread_state,
     int64_t start = event_clock();
 
     request->lost = false;
+    /* Also with salvage: of such a record nothing may be touched. */
+    if (request->pages > job->pages_max ||
+        request->channel >= (job->channels ? job->channels : 1)) {
+        return record_malformed(request, 0, "a record that exceeds the header");
+    }
     int failed = request->mapped ? handle_mapped(job, request, thread_state)
                                  : handle_body(job, request, thread_state);
 
