@@ -422,6 +422,9 @@ def test_a_map_is_read_within_its_bounds() -> None:
         NOISE, [], PAGE, False, entries=entry(0, 0, RAW) + entry(0xCC, 0, FILL)
     )
     assert table.read(0, 2) == NOISE + (b"\xcc" + bytes(7)) * (PAGE // 8)
-    lying = _core.PageMap(NOISE, [], PAGE, False, entries=entry(1, 0, RAW))
-    with pytest.raises(PageError, match="ends before its content"):
-        lying.read(0, 1)
+    lying = _core.PageMap(
+        NOISE, [], PAGE, False, entries=entry(0, 0, RAW) * 2 + entry(1, 0, RAW)
+    )
+    assert lying.read(0, 2) == NOISE * 2
+    with pytest.raises(PageError, match="page 2: .*ends before its content"):
+        lying.read(1, 2)
