@@ -457,6 +457,8 @@ def load(classes: bytes, sizes: list[int], payload: bytes) -> bytearray:
         (DELTA, [2], b"\0\0"),
         (DELTA, [3], b"\0\1"),  # cut off
         (DELTA, [1 << 31], b"\0\1a"),
+        # Longer than the page it is for: QEMU refuses that before it decodes.
+        (DELTA, [3 * PAGE // 2], b"\1\1a" * (PAGE // 2)),
         (5, [0], b""),
         (255, [0], b""),
     ],
