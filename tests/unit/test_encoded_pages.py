@@ -426,5 +426,5 @@ def test_a_map_is_read_within_its_bounds() -> None:
         NOISE, [], PAGE, False, entries=entry(0, 0, RAW) * 2 + entry(1, 0, RAW)
     )
     assert lying.read(0, 2) == NOISE * 2
-    with pytest.raises(PageError, match="page 2: .*ends before its content"):
+    with pytest.raises(PageError, match=r"page 2: .*ends before its content"):
         lying.read(1, 2)
