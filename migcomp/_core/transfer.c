@@ -251,6 +251,9 @@ static int fetch_input(const PageJob *job, PageRequest *request)
     if (request->map) {
         return page_fetch_input(&plain, job, request);
     }
+    if (!request->input_size || request->input == request->copy) {
+        return 0;
+    }
     if (!page_request_copy(job, request)) {
         return page_request_fail(request, request->first_page, false,
                                  "no memory for a copy of the pages");

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from migcomp import _core
+from migcomp import ThreadedWorkqueue, _core
+from migcomp.codecs import open_codec
 from migcomp.errors import PageError
 from tests.core_tools import PAGE, a_map, a_queue, noise, text
 
@@ -222,6 +223,22 @@ def test_stages(packing: _core.PageRequest) -> None:
     with pytest.raises(ValueError, match="stage"):
         del packing.stage
     assert packing.stage == COMPRESS
+
+
+def test_a_channel_has_one_thread() -> None:
+    """Two of them would use its compressor at once."""
+    library = open_codec("zlib", grouping="stream").library
+    job: dict[str, Any] = {"page_size": PAGE, "pages_max": 1, "channels": 3}
+    with ThreadedWorkqueue(
+        "x", 2, 1, handler=_core.compressor(library, level=1, grouping=2, **job)
+    ) as queue:
+        first, second = (queue.get_request(thread=thread) for thread in (0, 1))
+        for request, others in ((first, (1,)), (second, (0, 2))):
+            for channel in others:
+                with pytest.raises(ValueError, match=f"{channel} needs a request of"):
+                    request.load(a_map(noise(1)), 0, 1, WHOLE, channel)
+        first.load(a_map(noise(1)), 0, 1, WHOLE, 2)
+        second.load(a_map(noise(1)), 0, 1, WHOLE, 1)
 
 
 def test_numbers_that_run_code_cannot_pull_the_request_away() -> None:
