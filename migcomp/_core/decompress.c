@@ -4,6 +4,7 @@
  * come from outside: nothing in them is believed before it was checked.
  */
 #define _GNU_SOURCE
+#include "block.h"
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
@@ -28,19 +29,6 @@ static uint8_t *page_data(const PageJob *job, const PageRequest *request,
 }
 
 /* --- Payload --------------------------------------------------------------- */
-
-/* previous, of as many bytes, or NULL. */
-static int decompress_block(const PageJob *job, void *decompressor, void *to,
-                            size_t size, const void *from, size_t from_size,
-                            const uint8_t *previous, CodecError *error)
-{
-    const CodecOps *codec = job->library->ops;
-
-    return previous ? codec->decompress_delta(decompressor, to, size, from,
-                                              from_size, previous, error)
-                    : codec->decompress(decompressor, to, size, from,
-                                        from_size, error);
-}
 
 /* What the receiver has of those pages up to end, from first on, that are
  * compressed, side by side.  0 or -EIO. */
@@ -81,7 +69,7 @@ static int decompress_page(const PageJob *job, PageRequest *request,
     if (fetch_previous(job, request, i, i + 1, state->previous)) {
         return -EIO;
     }
-    if (decompress_block(job, state->decompressor, page, job->page_size, from,
+    if (block_decompress(job, state->decompressor, page, job->page_size, from,
                          size, request->previous ? state->previous : NULL,
                          &request->failure.error)) {
         request->failure.page = request->first_page + i;
@@ -161,7 +149,7 @@ static int decompress_packet(PageJob *job, PageRequest *request,
                            state->previous)) {
             return -EIO;
         }
-        if (decompress_block(job, decompressor, request->data, size, from,
+        if (block_decompress(job, decompressor, request->data, size, from,
                              from_size,
                              request->previous ? state->previous : NULL,
                              &request->failure.error)) {

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "migcomp" / "_core"
 QUEUE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
 PAGE_SOURCES = (
+    "block.c",
     "classify.c",
     "codec.c",
     "codec_libdeflate.c",

@@ -32,7 +32,7 @@ TARGETS = {
         *("codec", "guard", "handlers"),
     ),
     "record_body": (
-        *("decompress", "record", "page_write", "pages", "xxh64", "event"),
+        *("block", "decompress", "record", "page_write", "pages", "xxh64", "event"),
         *("page_fetch", "page_map", "xbzrle", "crc32c"),
         *("codec", "guard", "handlers"),
     ),
