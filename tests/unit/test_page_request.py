@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import array
+import errno
+import mmap
 import os
 import random
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -310,6 +313,43 @@ def test_an_output_that_cannot_be_written(fd: int, first_page: int, words: str) 
     with pytest.raises(OSError, match=words):
         queue.collect_request()
     queue.destroy()
+
+
+def test_pages_that_no_file_is_long_enough_for(tmp_path: Path) -> None:
+    with a_queue() as queue, (tmp_path / "pages").open("wb") as file:
+        request = queue.get_request()
+        request.load(a_map(bytes(PAGE) + noise(1)), 0, 2, WHOLE, 0)
+        queue.submit_request(request)
+        queue.collect_request()
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            request.write_pages(file.fileno(), 2**63 - 1)
+
+
+def test_a_queue_that_goes_while_its_pages_are_looked_at(tmp_path: Path) -> None:
+    path, raised = tmp_path / "image", []
+    path.write_bytes(noise(1024))
+    with path.open("r+b") as file:
+        image = mmap.mmap(file.fileno(), 0)
+        queue = a_queue("none", 1024)
+        request = queue.get_request()
+        request.load(_core.PageMap(image, [(0, 1024, 0)], PAGE, True), 1, 1023, 1, 0)
+        queue.submit_request(request)
+        queue.collect_request()
+        file.truncate(1023 * PAGE)
+
+    def look() -> None:
+        try:
+            request.entropies()
+        except PageError as error:
+            raised.append(error.page)
+        except ValueError:  # it went before
+            raised.append(1)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    del queue
+    thread.join()
+    assert raised == [1]
 
 
 def test_every_broken_record_is_an_error() -> None:
