@@ -251,10 +251,6 @@ static int handle_mapped(PageJob *job, PageRequest *request,
 {
     Guard guard;
 
-    if (needs_copy(job, request) &&
-        request->input_size > page_job_input_max(job)) {
-        return record_malformed(request, 0, "a record that exceeds the header");
-    }
     if (needs_copy(job, request) && !page_request_copy(job, request)) {
         page_request_fail(request, request->first_page, false,
                           "no memory for a copy of the record");
@@ -299,7 +295,8 @@ static int decompress_handler(void *opaque, void *thread_state,
     request->lost = false;
     /* Also with salvage: of such a record nothing may be touched. */
     if (request->pages > job->pages_max ||
-        request->channel >= (job->channels ? job->channels : 1)) {
+        request->channel >= (job->channels ? job->channels : 1) ||
+        request->input_size > page_job_input_max(job)) {
         return record_malformed(request, 0, "a record that exceeds the header");
     }
     int failed = request->mapped ? handle_mapped(job, request, thread_state)
