@@ -361,20 +361,6 @@ def test_codecs_without_deltas(codec: str) -> None:
             make(library, page_size=PAGE, pages_max=1, deltas=True)
 
 
-def test_stages_know_no_previous_versions() -> None:
-    """They would compress against what the thread had last."""
-    old, new = a_map(make_page("text") * 2), a_map(make_page("rows") * 2)
-    with queues("zstd", 1, PACKET) as (pack, _):
-        request = pack.get_request()
-        request.load(new, 0, 2, 0, 0, None, old)
-        for stage in (1, 2):
-            with pytest.raises(ValueError, match="no such stage"):
-                request.stage = stage
-        request.stage = 0
-        pack.submit_request(request)
-        pack.collect_request()
-
-
 def test_a_library_without_them(tmp_path: Path) -> None:
     """One that hands everything on but what deltas need."""
     names = (

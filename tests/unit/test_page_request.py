@@ -214,6 +214,19 @@ def test_stages(packing: _core.PageRequest) -> None:
     assert packing.stage == COMPRESS
 
 
+def test_stages_know_no_previous_versions() -> None:
+    """They would compress against what the thread had last."""
+    with a_queue("zstd", grouping=PACKET, deltas=True) as queue:
+        request = queue.get_request()
+        request.load(a_map(text(2)), 0, 2, WHOLE, 0, None, a_map(noise(2)))
+        for stage in (CLASSIFY, COMPRESS):
+            with pytest.raises(ValueError, match="no such stage"):
+                request.stage = stage
+        request.stage = WHOLE
+        queue.submit_request(request)
+        queue.collect_request()
+
+
 def test_a_channel_has_one_thread() -> None:
     """Two of them would use its compressor at once."""
     library = open_codec("zlib", grouping="stream").library
