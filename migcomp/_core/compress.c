@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The handler that classifies and compresses the pages of a request. */
 #define _GNU_SOURCE
+#include "block.h"
 #include "bytes.h"
 #include "classify.h"
 #include "event.h"
@@ -26,19 +27,6 @@ static size_t page_offset(const PageJob *job, uint32_t i)
     return (size_t)i * job->page_size;
 }
 
-/* previous, of as many bytes, or NULL. */
-static ptrdiff_t compress_block(const PageJob *job, void *compressor,
-                                void *to, const void *from, size_t size,
-                                const uint8_t *previous, CodecError *error)
-{
-    const CodecOps *codec = job->library->ops;
-    size_t room = codec->bound(job->library, size);
-
-    return previous ? codec->compress_delta(compressor, to, room, from, size,
-                                            previous, error)
-                    : codec->compress(compressor, to, room, from, size, error);
-}
-
 /* --- GROUPING_PAGE --------------------------------------------------------- */
 
 /* A page that does not shrink is sent normal. */
@@ -53,7 +41,7 @@ static int compress_page(const PageJob *job, PageRequest *request,
         return 0;
     }
     if (state->compressor) {
-        size = compress_block(job, state->compressor, to, page,
+        size = block_compress(job, state->compressor, to, page,
                               job->page_size,
                               request->previous ? state->previous : NULL,
                               &request->failure.error);
@@ -143,7 +131,7 @@ static int compress_packet(PageJob *job, PageRequest *request,
         }
     }
     if (compressor) {
-        size = compress_block(job, compressor, request->data, pages, content,
+        size = block_compress(job, compressor, request->data, pages, content,
                               request->previous ? state->previous : NULL,
                               &request->failure.error);
     }

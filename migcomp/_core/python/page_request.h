@@ -106,12 +106,15 @@ static int page_request_set_stage(PyObject *object, PyObject *value,
     if (value && !to_uint32(value, &stage)) {
         return -1;
     }
-    BoundRequest *bound = live_for((RequestObject *)object, true);
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live_for(self, true);
 
     if (!bound) {
         return -1;
     }
-    if (stage > STAGE_COMPRESS) {
+    if (stage > STAGE_COMPRESS ||
+        (stage != STAGE_WHOLE &&
+         (bound->page.previous || self->kind == HANDLER_TRANSFER))) {
         PyErr_SetString(PyExc_ValueError, "no such stage");
         return -1;
     }
