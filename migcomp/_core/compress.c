@@ -41,22 +41,18 @@ static ptrdiff_t compress_block(const PageJob *job, void *compressor,
 
 /* --- GROUPING_PAGE --------------------------------------------------------- */
 
-/* A page that does not shrink is sent normal. */
+/* Of content, which is sent normal if it does not shrink.  previous: what the
+ * receiver has of it, or NULL. */
 static int compress_page(const PageJob *job, PageRequest *request,
-                         const CompressState *state, uint32_t i)
+                         void *compressor, uint32_t i, const uint8_t *previous)
 {
     const uint8_t *page = request->input + page_offset(job, i);
     uint8_t *to = request->data + request->data_size;
     ptrdiff_t size = job->page_size;
 
-    if (request->classes[i] != PAGE_NORMAL) {
-        return 0;
-    }
-    if (state->compressor) {
-        size = compress_block(job, state->compressor, to, page,
-                              job->page_size,
-                              request->previous ? state->previous : NULL,
-                              &request->failure.error);
+    if (compressor) {
+        size = compress_block(job, compressor, to, page, job->page_size,
+                              previous, &request->failure.error);
     }
     if (size < 0) {
         request->failure.page = request->first_page + i;
@@ -171,23 +167,22 @@ static int compress_packet(PageJob *job, PageRequest *request,
 static int compress_pages(PageJob *job, PageRequest *request,
                           const CompressState *state)
 {
-    bool classify = request->stage == STAGE_WHOLE;
+    const uint8_t *previous = request->previous ? state->previous : NULL;
     int failed = 0;
 
-    if (job->grouping != GROUPING_PAGE) {
-        if (classify) {
-            failed = classify_pages(job, request, state->previous);
-        } else if (request->stage == STAGE_FRAME) {
-            classify_frame(request);
-        }
-        return failed ? failed : compress_packet(job, request, state);
+    if (request->stage == STAGE_WHOLE) {
+        failed = classify_pages(job, request, state->previous);
+    } else if (request->stage == STAGE_FRAME) {
+        classify_frame(request);
+    }
+    if (!failed && job->grouping != GROUPING_PAGE) {
+        return compress_packet(job, request, state);
     }
     for (uint32_t i = 0; i < request->pages && !failed; i++) {
-        if (classify) {
-            failed = classify_page(job, request, i, state->previous);
-        }
-        if (!failed) {
-            failed = compress_page(job, request, state, i);
+        if (request->classes[i] == PAGE_NORMAL) {
+            failed =
+                compress_page(job, request, state->compressor, i, previous);
+            previous += previous ? job->page_size : 0;
         }
     }
     return failed;

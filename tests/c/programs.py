@@ -31,6 +31,7 @@ PAGE_SOURCES = (
     "guard.c",
     "handlers.c",
     "page_fetch.c",
+    "page_hash.c",
     "page_map.c",
     "page_write.c",
     "pages.c",
