@@ -209,6 +209,18 @@ static void write_details(const PageJob *job, PageRequest *request)
     request->details_size = (size_t)(to - request->details);
 }
 
+/* Here, where the data is still in the cache. */
+static void sum_up(PageRequest *request)
+{
+    Xxh64 sum;
+
+    xxh64_init(&sum, 0);
+    xxh64_update(&sum, request->classes, request->pages);
+    xxh64_update(&sum, request->details, request->details_size);
+    xxh64_update(&sum, request->data, request->data_size);
+    request->checksum = xxh64_final(&sum);
+}
+
 static int handle_input(PageJob *job, PageRequest *request,
                         const CompressState *state)
 {
@@ -262,6 +274,10 @@ static int compress_handler(void *opaque, void *thread_state, void *job_opaque)
     }
     if (!failed && request->stage != STAGE_CLASSIFY) {
         write_details(job, request);
+    }
+    if (!failed && (request->stage == STAGE_WHOLE ||
+                    request->stage == STAGE_COMPRESS)) {
+        sum_up(request);
     }
     uint64_t elapsed = (uint64_t)(event_clock() - start);
 
