@@ -210,6 +210,11 @@ class PageRequest(_Request):
         """XXH64 of all pages together, after the stage for frames."""
 
     @property
+    def checksum(self) -> int:
+        """XXH64 of the record's body, after stages 0 and 2: classes, details and
+        payload one after the other."""
+
+    @property
     def lost(self) -> bool:
         """Its record was no good, and it has no pages."""
 

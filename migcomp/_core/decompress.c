@@ -9,6 +9,7 @@
 #include "guard.h"
 #include "handlers.h"
 #include "page_fetch.h"
+#include "page_hash.h"
 #include "page_write.h"
 #include "record.h"
 #include "xxh64.h"
@@ -206,11 +207,12 @@ static int finish_pages(const PageJob *job, PageRequest *request)
             break;
         case PAGE_SAME:
             page_fill(page, job->page_size, request->values[i]);
-            /* fall through */
+            break;
         default:
-            request->hashes[i] = xxh64(page, job->page_size, 0);
+            break;
         }
     }
+    page_hash(request, request->data, job->page_size, OWN_CLASSES);
     request->data_size = (size_t)request->pages * job->page_size;
     return failed;
 }

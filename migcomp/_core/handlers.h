@@ -114,6 +114,8 @@ typedef struct PageRequest {
     size_t details_size;
     uint8_t *data; /* compress: the payload; decompress: the pages */
     size_t data_size;
+    uint64_t checksum; /* compress: XXH64 of the record's body: classes, details
+                        * and data; not of a frame */
     uint32_t counts[PAGE_CLASSES];
     uint64_t elapsed_ns; /* time in the handler, all stages */
     bool lost;           /* decompress: see PageJob.salvage; has no pages then */

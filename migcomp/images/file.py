@@ -85,6 +85,15 @@ class ImageFile:
         except OSError as error:
             raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
 
+    @property
+    def sparse(self) -> bool:
+        """It has fewer blocks than bytes, and so there must be holes.
+
+        Looking for them takes some file systems 10 ms per GiB.
+        """
+        status = os.fstat(self.fd)
+        return status.st_blocks * 512 < status.st_size
+
     def data_after(self, position: int, end: int) -> tuple[int, int]:
         """From where to where the next data lies, holes being before and behind it.
 

@@ -77,6 +77,9 @@ class RawImage:
             yield Run(first, pages_in(length, self.page_size), hole=False)
             return
         end = start + length
+        if not self._file.sparse:
+            yield self._run(start, end, hole=False)
+            return
         position = start
         while position < end:
             data, hole = self._file.data_after(position, end)

@@ -32,6 +32,7 @@ PAGE_SOURCES = (
     "guard.c",
     "handlers.c",
     "page_fetch.c",
+    "page_hash.c",
     "page_map.c",
     "page_write.c",
     "pages.c",

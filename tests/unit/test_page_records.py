@@ -28,6 +28,7 @@ def compressed(content: bytes, codec: str = "zlib") -> tuple[bytes, int]:
         queue.submit_request(request)
         queue.collect_request()
         body = request.classes + request.details + bytes(memoryview(request))
+        assert request.checksum == _core.xxh64(body)
     return body, _core.xxh64(body)
 
 

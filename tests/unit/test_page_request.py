@@ -59,6 +59,29 @@ def test_a_request_classifies_and_compresses() -> None:
         assert request.elapsed_ns > 0
 
 
+def test_many_pages_have_their_hashes() -> None:
+    """Whether they are hashed together or, as the last few, one by one."""
+    pages = [
+        bytes(PAGE) if n % 5 == 1 else noise(1, n) if n % 3 else text(2)[n : n + PAGE]
+        for n in range(30)
+    ]
+    content = b"".join(pages)
+    items = [x for n in range(30) if n % 5 != 1 for x in (n, _core.xxh64(pages[n]))]
+    with a_queue(pages_max=30) as queue:
+        request = queue.get_request()
+        request.load(a_map(content), 0, 30, WHOLE, 0)
+        queue.submit_request(request)
+        assert queue.collect_request() is request
+        assert list(struct.unpack("<48Q", request.hashes)) == items
+        body = request.classes + request.details + bytes(memoryview(request))
+    with a_queue(pages_max=30, kind=_core.decompressor) as queue:
+        request = queue.get_request()
+        request.load_record(body, 0, 30, 0, _core.xxh64(body), False)
+        queue.submit_request(request)
+        assert queue.collect_request() is request
+        assert list(struct.unpack("<48Q", request.hashes)) == items
+
+
 @pytest.mark.parametrize("codec", ["zstd", "zlib", "lz4"])
 def test_a_frame_has_all_pages(codec: str) -> None:
     """Zero pages too, and also where it does not shrink them."""

@@ -19,6 +19,7 @@ enum {
     GET_CLASSES,
     GET_HASHES,
     GET_FRAME_HASH,
+    GET_CHECKSUM,
     GET_DETAILS,
     GET_FIRST_PAGE,
     GET_PAGES,
@@ -74,6 +75,8 @@ static PyObject *page_request_get(PyObject *object, void *which)
                          ((RequestObject *)object)->job->zero_hash);
     case GET_FRAME_HASH:
         return PyLong_FromUnsignedLongLong(request->hashes[0]);
+    case GET_CHECKSUM:
+        return PyLong_FromUnsignedLongLong(request->checksum);
     case GET_DETAILS:
         return bytes_of(request->details, request->details_size);
     case GET_FIRST_PAGE:
@@ -169,6 +172,7 @@ static PyGetSetDef page_request_getset[] = {
     GET("classes", GET_CLASSES),
     GET("hashes", GET_HASHES),
     GET("frame_hash", GET_FRAME_HASH),
+    GET("checksum", GET_CHECKSUM),
     GET("details", GET_DETAILS),
     GET("first_page", GET_FIRST_PAGE),
     GET("pages", GET_PAGES),
