@@ -22,7 +22,7 @@ from migcomp.cli.options import (
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
 from migcomp.cli.types import FILE, Name, PageSize
-from migcomp.errors import MigcompError
+from migcomp.errors import CodecUnavailable, MigcompError
 from migcomp.report.printable import printable
 from migcomp.units import format_size
 
@@ -100,7 +100,9 @@ def command(
     from migcomp.outputs import OutputFile
 
     try:
-        check_codec(to, codec)
+        check_codec(to, codec, level)
+    except CodecUnavailable:
+        raise
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
     check_input(image)

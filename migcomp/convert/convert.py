@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from migcomp.codecs import open_codec
 from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
@@ -61,15 +62,18 @@ def formats() -> tuple[str, ...]:
     return tuple(writer.FORMAT for writer in WRITERS)
 
 
-def check_codec(to: str, codec: str | None) -> None:
-    """Raises MigcompError if the format cannot store pages so."""
+def check_codec(to: str, codec: str | None, level: int | None = None) -> None:
+    """Raises MigcompError if the format cannot store pages so, LevelUnknown and
+    CodecUnavailable."""
     codecs = _writer(to).CODECS
+    if not codecs and (codec, level) != (None, None):
+        raise MigcompError(f"format {to} has no codecs")
     if codec is not None and codec not in codecs:
         raise MigcompError(
             f"format {to} has codecs {', '.join(codecs)}, and not {codec}"
-            if codecs
-            else f"format {to} has no codecs"
         )
+    if level is not None:
+        open_codec(codec or codecs[0], level=level)
 
 
 def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
@@ -77,7 +81,7 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
 
     Raises what check_codec and Writer.write do.
     """
-    check_codec(to, wish.codec)
+    check_codec(to, wish.codec, wish.level)
     writer = _writer(to)
     if image.page_map is not None:
         writer.write(image, sink, wish)

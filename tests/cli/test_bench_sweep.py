@@ -88,7 +88,7 @@ def test_a_plan_from_a_file(image: Path, tmp_path: Path) -> None:
         (["-l", "x"], 2, "'x' is not a level, or levels as in 1-9"),
         (["-l", "3-1"], 2, "'3-1' runs backwards"),
         (["-l", "1-1001"], 2, "are more than 1000 levels"),
-        (["-l", "99"], 5, "lz4 has levels"),
+        (["-l", "99"], 2, "lz4 has levels"),
         (["-g", "book"], 2, "'book' is not one of page, packet, stream"),
         (["-t", "0"], 2, "'0' is not a positive number"),
         (["--rounds", "4"], 2, "a sweep takes 5 to 1000 rounds: fewer cannot tell"),
@@ -122,6 +122,10 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     done = command(*base)
     assert done.code == 2
     assert "plan.toml has no table [[sweep]]" in sentence(done)
+    plan.write_text('[[sweep]]\ncodec = "lz4"\nlevel = 99')
+    done = command(*base)
+    assert done.code == 2
+    assert "plan.toml: [[sweep]] number 1: level: lz4 has levels" in sentence(done)
 
 
 def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:

@@ -215,7 +215,8 @@ def _settings(
     set_name: str, plan_file: str | None, lists: Lists
 ) -> tuple[Expansion, int | None]:
     """The settings, and the rounds that a file tells."""
-    from migcomp.bench.sweep_plan import named_set, narrowed, read_plan, settings_of
+    from migcomp.bench.plan_file import read_plan
+    from migcomp.bench.sweep_plan import named_set, narrowed, settings_of
 
     rounds = None
     if plan_file is None:
