@@ -150,8 +150,8 @@ def answer(case: Case) -> str:
     worth = len(case.front)
     count = len(case.figures)
     text = (
-        f"{worth} of {count} settings are worth having: of each other one, some "
-        "setting makes less and is as fast, or is faster and makes as little."
+        f"{worth} of {count} settings are worth having: of every other, one of them "
+        "makes as little and, but for noise, is as fast."
         if worth < count
         else f"All {count} settings are worth having: none beats another in both size "
         "and speed."
