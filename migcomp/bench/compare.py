@@ -86,7 +86,8 @@ def _geometric_mean(ratios: list[float]) -> float:
 
 
 def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
-    """Settings are the same if all of them is, images if their content is.
+    """Settings are the same if all of them is, images if their content and the size
+    of their pages is.
 
     ``names``: of the two files.  Raises ResultsError when they have nothing in
     common.
@@ -107,5 +108,6 @@ def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
     return Comparison(tuple(pairs), tuple(missing), len(machines) == 1)
 
 
-def _case(series: Series) -> tuple[int, Setting]:
-    return series.samples[0].result.image_digest, series.setting
+def _case(series: Series) -> tuple[int, int, Setting]:
+    digest = series.samples[0].result.image_digest
+    return digest, series.image.page_size, series.setting

@@ -53,6 +53,19 @@ def test_all_comes_back(results: Path) -> None:
     assert [len(series.samples) for series in SWEEP.series] == [5, 5]
 
 
+def test_a_file_from_before_images_had_options_goes_on(results: Path) -> None:
+    lines = results.read_text().splitlines(keepends=True)
+    plan = json.loads(lines[0])
+    for key in ("given-format", "layout", "diffs", "pad"):
+        del plan["images"][0][key]
+    old = "".join([json.dumps(plan) + "\n", *lines[1:-1]]).encode()
+    results.write_bytes(old)
+    with ResultsFile(str(results), SWEEP.plan) as file:
+        file.add(MACHINE, SWEEP.samples[-1])
+    assert results.read_bytes() == old + lines[-1].encode()
+    assert read_results(str(results)) == SWEEP
+
+
 @pytest.mark.parametrize("left", [0, 1, 5, 11])
 def test_an_interrupted_sweep_goes_on(tmp_path: Path, left: int) -> None:
     path = tmp_path / "results"

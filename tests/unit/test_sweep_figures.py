@@ -248,4 +248,7 @@ def test_images_are_the_same_if_their_content_is() -> None:
     )
     with pytest.raises(ResultsError, match="a and b have no setting of the same image"):
         compare(one, replace(one, samples=samples), ("a", "b"))
+    larger = replace(one.plan, images=(replace(IMAGE, page_size=65536),))
+    with pytest.raises(ResultsError, match="no setting of the same image"):
+        compare(one, replace(one, plan=larger), ("a", "b"))
     assert not compare(one, on_machine(one, id="b2"), ("a", "b")).same_machine
