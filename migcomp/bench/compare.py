@@ -40,6 +40,13 @@ class Pair:
         return max(self.before.noise, self.after.noise)
 
     @property
+    def can_tell(self) -> bool:
+        """Whether so many rounds could tell any difference of speed: p is least where
+        all of one sweep are faster."""
+        before, after = len(_walls(self.before.series)), len(_walls(self.after.series))
+        return 2 / math.comb(before + after, before) < ALPHA
+
+    @property
     def significant(self) -> bool:
         """The times differ by more than their noise, and by the U test too."""
         return self.p_value < ALPHA and abs(math.log(self.speed_ratio)) > self.noise

@@ -75,6 +75,12 @@ def short_name(path: str, standard: str) -> str:
     return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
 
 
+def some(names: Sequence[str], most: int) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
+
+
 def many(number: int, noun: str) -> str:
     """As in ``1 page`` and ``2 pages``."""
     return f"{format_count(number)} {noun}{'' if number == 1 else 's'}"
