@@ -12,17 +12,16 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    block_option,
-    diff_option,
     force_option,
     format_option,
+    image_options,
     report_options,
     threads_option,
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json, tell
-from migcomp.cli.types import FILE, Name, PageSize
-from migcomp.errors import MigcompError
+from migcomp.cli.types import FILE, Name
+from migcomp.errors import CodecUnavailable, MigcompError
 from migcomp.report.printable import printable
 from migcomp.units import format_size
 
@@ -57,16 +56,7 @@ def _formats() -> Sequence[str]:
 )
 @threads_option
 @format_option
-@click.option(
-    "--page-size",
-    type=PageSize(),
-    default="4096",
-    show_default=True,
-    help="Size of the guest's pages, where the image does not tell.",
-)
-@block_option
-@diff_option
-@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
+@image_options
 @force_option
 @report_options
 def command(
@@ -101,7 +91,9 @@ def command(
     from migcomp.outputs import OutputFile
 
     try:
-        check_codec(to, codec)
+        check_codec(to, codec, level)
+    except CodecUnavailable:
+        raise
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
     check_input(image)

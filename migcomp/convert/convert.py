@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
+from migcomp.codecs import open_codec
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
@@ -46,15 +47,18 @@ class Writer(Protocol):
         and the sink's OSError."""
 
 
-def check_codec(to: str, codec: str | None) -> None:
-    """Raises MigcompError if the format cannot store pages so."""
+def check_codec(to: str, codec: str | None, level: int | None = None) -> None:
+    """Raises MigcompError if the format cannot store pages so, LevelUnknown and
+    CodecUnavailable."""
     codecs = _writer(to).CODECS
+    if not codecs and (codec, level) != (None, None):
+        raise MigcompError(f"format {to} has no codecs")
     if codec is not None and codec not in codecs:
         raise MigcompError(
             f"format {to} has codecs {', '.join(codecs)}, and not {codec}"
-            if codecs
-            else f"format {to} has no codecs"
         )
+    if level is not None:
+        open_codec(codec or codecs[0], level=level)
 
 
 def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
@@ -62,7 +66,7 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
 
     Raises what check_codec and Writer.write do.
     """
-    check_codec(to, wish.codec)
+    check_codec(to, wish.codec, wish.level)
     writer = _writer(to)
     if image.page_map is not None:
         writer.write(image, sink, wish)

@@ -79,6 +79,12 @@ def short_name(path: str, standard: str) -> str:
     return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
 
 
+def some(names: Sequence[str], most: int) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
+
+
 def rate(bytes_in: int, bytes_out: int) -> str:
     """Empty when nothing went out."""
     if not bytes_out:

@@ -47,9 +47,9 @@ def render(sweep: Sweep, console: Console) -> None:
         console.print()
     print_text(
         console,
-        "medians; * no other setting has both more rate and more speed; MAD is of the "
-        "time; links and what helps are told by the pages that are not zero, which "
-        "QEMU sends as a few bytes anyway",
+        "medians; * worth having: no other has its rate and its speed, but for noise "
+        "(MAD of the time); links and what helps are told by the pages that are not "
+        "zero, which QEMU sends as a few bytes anyway",
     )
     for machine in sweep.machines:
         print_text(console, _where(machine))

@@ -86,12 +86,17 @@ def test_through_pipes(guest: Path) -> None:
         (["--to", "raw", "-c", "zlib"], "format raw has no codecs"),
         (["--to", "qemu", "-c", "zstd"], "and not zstd"),
         (["--to", "seekable-zstd", "-c", "zlib"], "codecs zstd, and not zlib"),
+        (["--to", "seekable-zstd", "-l", "99"], "zstd has levels -131072 to 22, not"),
+        (["--to", "kdump", "-c", "zlib", "-l", "99"], "zlib has levels 0 to 9, not 99"),
+        (["--to", "kdump", "-c", "none", "-l", "3"], "none has only level 0, not 3"),
+        (["--to", "lime", "-l", "1"], "format lime has no codecs"),
     ],
 )
 def test_wrong_use(guest: Path, tmp_path: Path, options: list[str], words: str) -> None:
     done = command("convert", guest, tmp_path / "out", *options)
     assert done.code == 2
     assert words in done.errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
