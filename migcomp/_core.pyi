@@ -141,7 +141,7 @@ def transfer(
     compressing them, and ``details`` has 4 bytes, little-endian, for each page: the
     size of its block, which may exceed the page's.  Zero pages have 0, as have all
     but the first of the pages that share a block.  Of ``load``'s stages there is
-    only 0.  ``deltas``: as of the compressor.
+    only 0, and there are no holes.  ``deltas``: as of the compressor.
     """
 
 def python_handler(
@@ -176,7 +176,8 @@ class PageRequest(_Request):
     (after compression) or the pages (after decompression).
 
     Everything but sequence and thread raises ValueError unless the request is
-    the submitter's."""
+    the submitter's.  It is for one thread at a time, which nothing checks where
+    there is no GIL."""
 
     stage: int
     @property
@@ -209,6 +210,11 @@ class PageRequest(_Request):
         """XXH64 of all pages together, after the stage for frames."""
 
     @property
+    def checksum(self) -> int:
+        """XXH64 of the record's body, after stages 0 and 2: classes, details and
+        payload one after the other."""
+
+    @property
     def lost(self) -> bool:
         """Its record was no good, and it has no pages."""
 
@@ -226,6 +232,9 @@ class PageRequest(_Request):
         """Stages: 0 to classify and compress, 1 to classify, 2 to compress what is
         classified; 3 to compress all pages as one block, a codec's own frame,
         with the XXH64 of all of them as the first of the hashes.
+
+        In grouping stream, a channel's pages go into requests of the thread
+        channel modulo the queue's threads; ValueError for others.
 
         ``previous``: what the receiver has of pages of the same numbers, which
         must stay so until the request is collected; stage 0 only, of a handler

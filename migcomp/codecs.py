@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migcomp import _core
-from migcomp.errors import CodecUnavailable
+from migcomp.errors import CodecUnavailable, LevelUnknown
 from migcomp.results import CodecInfo
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def open_codec(
 ) -> Codec:
     """The codec ``name``, or the one that ``handler`` specifies, at ``level``.
 
-    Raises CodecUnavailable when there is none, or not at that level.
+    Raises CodecUnavailable when there is none, LevelUnknown if not at that level.
     """
     if handler:
         from migcomp.python_codecs import resolve_factory
@@ -225,10 +225,10 @@ def _check_level(codec: str, level: int, least: int, most: int) -> None:
     if least <= level <= most:
         return
     if least == most:
-        raise CodecUnavailable(
+        raise LevelUnknown(
             f"{codec} has only level {least}, not {level}; leave the level out"
         )
-    raise CodecUnavailable(f"{codec} has levels {least} to {most}, not {level}")
+    raise LevelUnknown(f"{codec} has levels {least} to {most}, not {level}")
 
 
 def _fallback(name: str, level: int | None, grouping: str) -> Codec:

@@ -33,9 +33,15 @@ class StreamError(MigcompError):
 
 
 class CodecUnavailable(MigcompError):
-    """A codec has no usable library, or does not know the level."""
+    """A codec has no usable library."""
 
     exit_code = 5
+
+
+class LevelUnknown(CodecUnavailable):
+    """A codec's library does not know the level."""
+
+    exit_code = 2
 
 
 class WorkerError(MigcompError):

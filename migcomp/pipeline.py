@@ -344,6 +344,7 @@ class _Run:
             request.details,
             request,
             request.hashes,
+            request.checksum,
             channel=piece.channel,
             last=piece.last,
         )

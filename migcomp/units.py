@@ -119,3 +119,8 @@ def _three_digits(value: float) -> str:
     if abs(value) >= 99.95:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
+def many(number: int, noun: str) -> str:
+    """As in ``1 page`` and ``2 pages``."""
+    return f"{format_count(number)} {noun}{'' if number == 1 else 's'}"

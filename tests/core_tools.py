@@ -7,6 +7,9 @@ import contextlib
 import ctypes
 import gc
 import random
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -200,3 +203,15 @@ def no_thread_left() -> Iterator[None]:
     while threads_nr() > before:
         assert time.monotonic() < deadline
         gc.collect()
+
+
+def run_script(
+    script: str, *, watchdog: float = WATCHDOG
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=watchdog,
+        check=False,
+    )

@@ -76,7 +76,7 @@ def sample(
         pages=PageCounts(zero=ZEROS, compressed=PAGES - ZEROS),
         image_bytes=IMAGE.bytes,
         stream_bytes=stream_bytes,
-        compressed_bytes=stream_bytes - 100,
+        compressed_bytes=max(0, stream_bytes - 100),
         compressed_blocks=8,
         image_digest=0xFEEDFACECAFEBEEF,
         wall_seconds=wall,

@@ -2,6 +2,7 @@
 /* The timed loop of a benchmark, and the designs it knows. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "clock.h"
 #include "event.h"
 
 #include <errno.h>
@@ -11,14 +12,6 @@
 const BenchDesign *const bench_designs[] = {
     &bench_loop, &bench_workqueue, &bench_thread_locks, &bench_one_lock, NULL,
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 /* --- Stopping ------------------------------------------------------------------ */
 

@@ -2,12 +2,15 @@
 #include "classify.h"
 
 #include "page_fetch.h"
+#include "page_hash.h"
 #include "xxh64.h"
 
 #include <string.h>
 
-int classify_page(const PageJob *job, PageRequest *request, uint32_t i,
-                  uint8_t *previous)
+/* previous has room for a page, and gets what the receiver has of page i, if
+ * the request has such.  0 or -EIO. */
+static int classify_page(const PageJob *job, PageRequest *request, uint32_t i,
+                         uint8_t *previous)
 {
     const uint8_t *page = request->input + (size_t)i * job->page_size;
     bool hole = request->has_holes && request->holes[i];
@@ -29,10 +32,9 @@ int classify_page(const PageJob *job, PageRequest *request, uint32_t i,
 
     if (hole || (same && !request->values[i])) {
         request->classes[i] = PAGE_ZERO;
-        return 0;
+    } else {
+        request->classes[i] = same ? PAGE_SAME : PAGE_NORMAL;
     }
-    request->classes[i] = same ? PAGE_SAME : PAGE_NORMAL;
-    request->hashes[i] = xxh64(page, job->page_size, 0);
     return 0;
 }
 
@@ -49,6 +51,8 @@ int classify_pages(const PageJob *job, PageRequest *request,
             previous += job->page_size;
         }
     }
+    page_hash(request, request->input, job->page_size,
+              1u << PAGE_SAME | 1u << PAGE_NORMAL);
     return 0;
 }
 

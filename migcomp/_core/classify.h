@@ -5,15 +5,9 @@
 
 #include "handlers.h"
 
-/*
- * previous has room for a page, and gets what the receiver has of page i, if
- * the request has such.  A page with content becomes PAGE_NORMAL.  0 or -EIO.
- */
-int classify_page(const PageJob *job, PageRequest *request, uint32_t i,
-                  uint8_t *previous);
-
-/* All of them; previous gets what the receiver has of those with content, side
- * by side. */
+/* Pages with content become PAGE_NORMAL; previous, with room for all pages,
+ * gets what the receiver has of those, side by side, if the request has such.
+ * 0 or -EIO. */
 int classify_pages(const PageJob *job, PageRequest *request,
                    uint8_t *previous);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The handler that classifies and compresses the pages of a request. */
 #define _GNU_SOURCE
+#include "block.h"
 #include "bytes.h"
 #include "classify.h"
 #include "event.h"
@@ -26,37 +27,20 @@ static size_t page_offset(const PageJob *job, uint32_t i)
     return (size_t)i * job->page_size;
 }
 
-/* previous, of as many bytes, or NULL. */
-static ptrdiff_t compress_block(const PageJob *job, void *compressor,
-                                void *to, const void *from, size_t size,
-                                const uint8_t *previous, CodecError *error)
-{
-    const CodecOps *codec = job->library->ops;
-    size_t room = codec->bound(job->library, size);
-
-    return previous ? codec->compress_delta(compressor, to, room, from, size,
-                                            previous, error)
-                    : codec->compress(compressor, to, room, from, size, error);
-}
-
 /* --- GROUPING_PAGE --------------------------------------------------------- */
 
-/* A page that does not shrink is sent normal. */
+/* Of content, which is sent normal if it does not shrink.  previous: what the
+ * receiver has of it, or NULL. */
 static int compress_page(const PageJob *job, PageRequest *request,
-                         const CompressState *state, uint32_t i)
+                         void *compressor, uint32_t i, const uint8_t *previous)
 {
     const uint8_t *page = request->input + page_offset(job, i);
     uint8_t *to = request->data + request->data_size;
     ptrdiff_t size = job->page_size;
 
-    if (request->classes[i] != PAGE_NORMAL) {
-        return 0;
-    }
-    if (state->compressor) {
-        size = compress_block(job, state->compressor, to, page,
-                              job->page_size,
-                              request->previous ? state->previous : NULL,
-                              &request->failure.error);
+    if (compressor) {
+        size = block_compress(job, compressor, to, page, job->page_size,
+                              previous, &request->failure.error);
     }
     if (size < 0) {
         request->failure.page = request->first_page + i;
@@ -143,7 +127,7 @@ static int compress_packet(PageJob *job, PageRequest *request,
         }
     }
     if (compressor) {
-        size = compress_block(job, compressor, request->data, pages, content,
+        size = block_compress(job, compressor, request->data, pages, content,
                               request->previous ? state->previous : NULL,
                               &request->failure.error);
     }
@@ -171,23 +155,22 @@ static int compress_packet(PageJob *job, PageRequest *request,
 static int compress_pages(PageJob *job, PageRequest *request,
                           const CompressState *state)
 {
-    bool classify = request->stage == STAGE_WHOLE;
+    const uint8_t *previous = request->previous ? state->previous : NULL;
     int failed = 0;
 
-    if (job->grouping != GROUPING_PAGE) {
-        if (classify) {
-            failed = classify_pages(job, request, state->previous);
-        } else if (request->stage == STAGE_FRAME) {
-            classify_frame(request);
-        }
-        return failed ? failed : compress_packet(job, request, state);
+    if (request->stage == STAGE_WHOLE) {
+        failed = classify_pages(job, request, state->previous);
+    } else if (request->stage == STAGE_FRAME) {
+        classify_frame(request);
+    }
+    if (!failed && job->grouping != GROUPING_PAGE) {
+        return compress_packet(job, request, state);
     }
     for (uint32_t i = 0; i < request->pages && !failed; i++) {
-        if (classify) {
-            failed = classify_page(job, request, i, state->previous);
-        }
-        if (!failed) {
-            failed = compress_page(job, request, state, i);
+        if (request->classes[i] == PAGE_NORMAL) {
+            failed =
+                compress_page(job, request, state->compressor, i, previous);
+            previous += previous ? job->page_size : 0;
         }
     }
     return failed;
@@ -212,6 +195,18 @@ static void write_details(const PageJob *job, PageRequest *request)
         }
     }
     request->details_size = (size_t)(to - request->details);
+}
+
+/* Here, where the data is still in the cache. */
+static void sum_up(PageRequest *request)
+{
+    Xxh64 sum;
+
+    xxh64_init(&sum, 0);
+    xxh64_update(&sum, request->classes, request->pages);
+    xxh64_update(&sum, request->details, request->details_size);
+    xxh64_update(&sum, request->data, request->data_size);
+    request->checksum = xxh64_final(&sum);
 }
 
 static int handle_input(PageJob *job, PageRequest *request,
@@ -267,6 +262,10 @@ static int compress_handler(void *opaque, void *thread_state, void *job_opaque)
     }
     if (!failed && request->stage != STAGE_CLASSIFY) {
         write_details(job, request);
+    }
+    if (!failed && (request->stage == STAGE_WHOLE ||
+                    request->stage == STAGE_COMPRESS)) {
+        sum_up(request);
     }
     uint64_t elapsed = (uint64_t)(event_clock() - start);
 

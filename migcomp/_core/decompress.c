@@ -4,10 +4,12 @@
  * come from outside: nothing in them is believed before it was checked.
  */
 #define _GNU_SOURCE
+#include "block.h"
 #include "event.h"
 #include "guard.h"
 #include "handlers.h"
 #include "page_fetch.h"
+#include "page_hash.h"
 #include "page_write.h"
 #include "record.h"
 #include "xxh64.h"
@@ -28,19 +30,6 @@ static uint8_t *page_data(const PageJob *job, const PageRequest *request,
 }
 
 /* --- Payload --------------------------------------------------------------- */
-
-/* previous, of as many bytes, or NULL. */
-static int decompress_block(const PageJob *job, void *decompressor, void *to,
-                            size_t size, const void *from, size_t from_size,
-                            const uint8_t *previous, CodecError *error)
-{
-    const CodecOps *codec = job->library->ops;
-
-    return previous ? codec->decompress_delta(decompressor, to, size, from,
-                                              from_size, previous, error)
-                    : codec->decompress(decompressor, to, size, from,
-                                        from_size, error);
-}
 
 /* What the receiver has of those pages up to end, from first on, that are
  * compressed, side by side.  0 or -EIO. */
@@ -81,7 +70,7 @@ static int decompress_page(const PageJob *job, PageRequest *request,
     if (fetch_previous(job, request, i, i + 1, state->previous)) {
         return -EIO;
     }
-    if (decompress_block(job, state->decompressor, page, job->page_size, from,
+    if (block_decompress(job, state->decompressor, page, job->page_size, from,
                          size, request->previous ? state->previous : NULL,
                          &request->failure.error)) {
         request->failure.page = request->first_page + i;
@@ -161,7 +150,7 @@ static int decompress_packet(PageJob *job, PageRequest *request,
                            state->previous)) {
             return -EIO;
         }
-        if (decompress_block(job, decompressor, request->data, size, from,
+        if (block_decompress(job, decompressor, request->data, size, from,
                              from_size,
                              request->previous ? state->previous : NULL,
                              &request->failure.error)) {
@@ -218,11 +207,12 @@ static int finish_pages(const PageJob *job, PageRequest *request)
             break;
         case PAGE_SAME:
             page_fill(page, job->page_size, request->values[i]);
-            /* fall through */
+            break;
         default:
-            request->hashes[i] = xxh64(page, job->page_size, 0);
+            break;
         }
     }
+    page_hash(request, request->data, job->page_size, OWN_CLASSES);
     request->data_size = (size_t)request->pages * job->page_size;
     return failed;
 }
@@ -234,10 +224,6 @@ static int handle_body(PageJob *job, PageRequest *request,
     int failed = 0;
 
     request->failure = (PageFailure){0};
-    if (request->pages > job->pages_max ||
-        request->channel >= (job->channels ? job->channels : 1)) {
-        return record_malformed(request, 0, "a record that exceeds the header");
-    }
     if (xxh64(rest.at, rest.size, 0) != request->body_checksum) {
         return record_malformed(request, 0,
                                 "the record's checksum does not match");
@@ -267,10 +253,6 @@ static int handle_mapped(PageJob *job, PageRequest *request,
 {
     Guard guard;
 
-    if (needs_copy(job, request) &&
-        request->input_size > page_job_input_max(job)) {
-        return record_malformed(request, 0, "a record that exceeds the header");
-    }
     if (needs_copy(job, request) && !page_request_copy(job, request)) {
         page_request_fail(request, request->first_page, false,
                           "no memory for a copy of the record");
@@ -313,6 +295,12 @@ static int decompress_handler(void *opaque, void *thread_state,
     int64_t start = event_clock();
 
     request->lost = false;
+    /* Also with salvage: of such a record nothing may be touched. */
+    if (request->pages > job->pages_max ||
+        request->channel >= (job->channels ? job->channels : 1) ||
+        request->input_size > page_job_input_max(job)) {
+        return record_malformed(request, 0, "a record that exceeds the header");
+    }
     int failed = request->mapped ? handle_mapped(job, request, thread_state)
                                  : handle_body(job, request, thread_state);
 

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "event.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -14,10 +16,7 @@ static const int64_t SECOND_NS = 1000000000;
 
 int64_t event_clock(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * SECOND_NS + now.tv_nsec;
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 void event_init(Event *event)

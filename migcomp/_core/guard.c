@@ -18,7 +18,8 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
     Guard *guard = armed;
     uintptr_t address = (uintptr_t)info->si_addr;
 
-    if (guard && address >= guard->start && address < guard->end) {
+    if (guard && info->si_code > 0 && address >= guard->start &&
+        address < guard->end) {
         armed = NULL;
         /* The jump does not restore the mask of signals, and it may have been
          * changed for this handler (ThreadSanitizer blocks all). */
@@ -31,9 +32,13 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
     } else if (previous.sa_handler != SIG_DFL &&
                previous.sa_handler != SIG_IGN) {
         previous.sa_handler(signal);
-    } else {
+    } else if (info->si_code > 0) {
         /* The access is repeated and ends the process as it used to. */
         sigaction(SIGBUS, &previous, NULL);
+    } else if (previous.sa_handler == SIG_DFL) {
+        /* Sent by somebody, so that nothing is repeated. */
+        sigaction(SIGBUS, &previous, NULL);
+        raise(SIGBUS);
     }
 }
 

@@ -93,11 +93,12 @@ typedef struct PageRequest {
     uint32_t channel;
     Stage stage; /* compress */
 
-    /* Compress: the pages.  Decompress: the record's body.  Borrowed until the request is collected. */
+    /* Compress: the pages.  Decompress: the record's body.  Borrowed until the
+     * request is collected. */
     const uint8_t *input;
     size_t input_size;
     bool mapped;            /* input may vanish under SIGBUS */
-    const PageMap *map;     /* compress: to fetch the input from, by the worker */
+    const PageMap *map;      /* compress: to fetch input from, by the worker */
     const PageMap *previous; /* what the receiver has of these pages, or NULL;
                               * compress: input is not mapped then */
     bool has_holes;         /* compress: holes is filled in */
@@ -113,6 +114,8 @@ typedef struct PageRequest {
     size_t details_size;
     uint8_t *data; /* compress: the payload; decompress: the pages */
     size_t data_size;
+    uint64_t checksum; /* compress: XXH64 of the record's body: classes, details
+                        * and data; not of a frame */
     uint32_t counts[PAGE_CLASSES];
     uint64_t elapsed_ns; /* time in the handler, all stages */
     bool lost;           /* decompress: see PageJob.salvage; has no pages then */

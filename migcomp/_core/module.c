@@ -10,6 +10,7 @@
 
 #include "bench.h"
 #include "bytes.h"
+#include "clock.h"
 #include "codec.h"
 #include "dedup.h"
 #include "event.h"

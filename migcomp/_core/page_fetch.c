@@ -59,6 +59,7 @@ void page_fetcher_uninit(PageFetcher *fetcher)
     }
     free(fetcher->stored);
     free(fetcher->cache);
+    *fetcher = (PageFetcher){.map = NULL};
 }
 
 /* Copied before anything looks at it: the file may change or shrink, and what
@@ -273,6 +274,14 @@ int page_fetch(const PageFetcher *fetcher, uint64_t page, uint8_t *to,
                : 0;
 }
 
+/* What page_fetch says was said of page i. */
+static int fetch_failed(PageRequest *request, uint32_t i)
+{
+    request->failure.page = request->first_page + i;
+    request->failure.image = true;
+    return -EIO;
+}
+
 int page_fetch_input(const PageFetcher *own, const PageJob *job,
                      PageRequest *request)
 {
@@ -285,12 +294,10 @@ int page_fetch_input(const PageFetcher *own, const PageJob *job,
                                  "no memory for a copy of the pages");
     }
     for (uint32_t i = 0; i < request->pages; i++, to += job->page_size) {
-        request->failure.page = request->first_page + i;
-        request->failure.image = true;
         if (!(request->has_holes && request->holes[i]) &&
-            page_fetch(fetcher, request->failure.page, to,
+            page_fetch(fetcher, request->first_page + i, to,
                        &request->failure.error)) {
-            return -EIO;
+            return fetch_failed(request, i);
         }
     }
     request->input = request->copy;
@@ -302,11 +309,8 @@ int page_fetch_previous(PageRequest *request, uint32_t i, uint8_t *to)
 {
     const PageFetcher plain = {.map = request->previous};
 
-    if (!page_fetch(&plain, request->first_page + i, to,
-                    &request->failure.error)) {
-        return 0;
-    }
-    request->failure.page = request->first_page + i;
-    request->failure.image = true;
-    return -EIO;
+    return page_fetch(&plain, request->first_page + i, to,
+                      &request->failure.error)
+               ? fetch_failed(request, i)
+               : 0;
 }

@@ -23,6 +23,7 @@ typedef struct PageFetcher {
 
 /* -ENOMEM leaves nothing behind. */
 int page_fetcher_init(PageFetcher *fetcher, const PageMap *map);
+/* Also of one that is zeroed, or has been uninitialised. */
 void page_fetcher_uninit(PageFetcher *fetcher);
 
 /* The content of a page; -1 with error filled in. */

@@ -90,7 +90,7 @@ typedef struct PageMap {
 /* Some page may have to be decoded; then every page goes through a fetcher. */
 static inline bool page_map_encoded(const PageMap *map)
 {
-    return map->codecs_nr || map->deltas_nr;
+    return map->codecs_nr || map->deltas_nr || map->blocks_nr;
 }
 
 PageEntry page_map_entry(const PageMap *map, uint64_t page);

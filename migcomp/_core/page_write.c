@@ -39,8 +39,10 @@ int page_write(const PageRequest *request, const uint8_t *pages,
         }
         size_t begin = (size_t)start * page_size;
         size_t size = (size_t)(i - start) * page_size;
-        int failed =
-            write_fully(fd, pages + begin, size, offset + (off_t)begin);
+        off_t at;
+        int failed = __builtin_add_overflow(offset, begin, &at)
+                         ? -EFBIG
+                         : write_fully(fd, pages + begin, size, at);
 
         if (failed) {
             return failed;

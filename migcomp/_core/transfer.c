@@ -3,20 +3,18 @@
 #define _GNU_SOURCE
 #include "transfer.h"
 
+#include "block.h"
 #include "bytes.h"
+#include "clock.h"
 #include "guard.h"
 #include "page_fetch.h"
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 static uint64_t cpu_clock(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return (uint64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Content pages are PAGE_NORMAL.  What the receiver has of them lies side by
@@ -68,18 +66,13 @@ static ptrdiff_t send_block(const PageJob *job, PageRequest *request,
                             void *compressor, const uint8_t *from, size_t size,
                             const uint8_t *previous, uint8_t *to)
 {
-    const CodecOps *codec = job->library->ops;
-    size_t room = codec->compress ? codec->bound(job->library, size) : size;
-
-    if (!codec->compress) {
+    if (!job->library->ops->compress) {
         memcpy(to, from, size);
         return (ptrdiff_t)size;
     }
-    return request->previous
-               ? codec->compress_delta(compressor, to, room, from, size,
-                                       previous, &request->failure.error)
-               : codec->compress(compressor, to, room, from, size,
-                                 &request->failure.error);
+    return block_compress(job, compressor, to, from, size,
+                          request->previous ? previous : NULL,
+                          &request->failure.error);
 }
 
 static int receive_block(const PageJob *job, PageRequest *request,
@@ -87,18 +80,13 @@ static int receive_block(const PageJob *job, PageRequest *request,
                          size_t from_size, const uint8_t *previous,
                          uint8_t *to, size_t size)
 {
-    const CodecOps *codec = job->library->ops;
-
-    if (!codec->compress) {
+    if (!job->library->ops->compress) {
         memcpy(to, from, size);
         return 0;
     }
-    return request->previous
-               ? codec->decompress_delta(decompressor, to, size, from,
-                                         from_size, previous,
-                                         &request->failure.error)
-               : codec->decompress(decompressor, to, size, from, from_size,
-                                   &request->failure.error);
+    return block_decompress(job, decompressor, to, size, from, from_size,
+                            request->previous ? previous : NULL,
+                            &request->failure.error);
 }
 
 /* Apart from receiving them, because the clock costs as much as a page. */
@@ -250,6 +238,9 @@ static int fetch_input(const PageJob *job, PageRequest *request)
 
     if (request->map) {
         return page_fetch_input(&plain, job, request);
+    }
+    if (!request->input_size || request->input == request->copy) {
+        return 0;
     }
     if (!page_request_copy(job, request)) {
         return page_request_fail(request, request->first_page, false,

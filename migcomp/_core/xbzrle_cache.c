@@ -166,7 +166,9 @@ int xbzrle_load(XbzrleClass how, const uint8_t *from, size_t size,
         }
         return 0;
     case XBZRLE_DELTA:
-        return xbzrle_decode(from, size, page, page_size) ? -EIO : 0;
+        return size > page_size || xbzrle_decode(from, size, page, page_size)
+                   ? -EIO
+                   : 0;
     case XBZRLE_OVERFLOW:
     case XBZRLE_MISS:
         if (size != page_size) {

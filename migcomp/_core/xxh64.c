@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-static const uint64_t PRIME1 = 0x9E3779B185EBCA87u;
-static const uint64_t PRIME2 = 0xC2B2AE3D27D4EB4Fu;
+static const uint64_t PRIME1 = XXH64_PRIME1;
+static const uint64_t PRIME2 = XXH64_PRIME2;
 static const uint64_t PRIME3 = 0x165667B19E3779F9u;
 static const uint64_t PRIME4 = 0x85EBCA77C2B2AE63u;
 static const uint64_t PRIME5 = 0x27D4EB2F165667C5u;

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define XXH64_PRIME1 UINT64_C(0x9E3779B185EBCA87)
+#define XXH64_PRIME2 UINT64_C(0xC2B2AE3D27D4EB4F)
+
 typedef struct Xxh64 {
     uint64_t lanes[4];
     uint64_t seed;

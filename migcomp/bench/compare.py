@@ -40,6 +40,13 @@ class Pair:
         return max(self.before.noise, self.after.noise)
 
     @property
+    def can_tell(self) -> bool:
+        """Whether so many rounds could tell any difference of speed: p is least where
+        all of one sweep are faster."""
+        before, after = len(_walls(self.before.series)), len(_walls(self.after.series))
+        return 2 / math.comb(before + after, before) < ALPHA
+
+    @property
     def significant(self) -> bool:
         """The times differ by more than their noise, and by the U test too."""
         return self.p_value < ALPHA and abs(math.log(self.speed_ratio)) > self.noise
@@ -86,7 +93,8 @@ def _geometric_mean(ratios: list[float]) -> float:
 
 
 def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
-    """Settings are the same if all of them is, images if their content is.
+    """Settings are the same if all of them is, images if their content and the size
+    of their pages is.
 
     ``names``: of the two files.  Raises ResultsError when they have nothing in
     common.
@@ -107,5 +115,6 @@ def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
     return Comparison(tuple(pairs), tuple(missing), len(machines) == 1)
 
 
-def _case(series: Series) -> tuple[int, Setting]:
-    return series.samples[0].result.image_digest, series.setting
+def _case(series: Series) -> tuple[int, int, Setting]:
+    digest = series.samples[0].result.image_digest
+    return digest, series.image.page_size, series.setting

@@ -92,15 +92,20 @@ def spread(
                 finished, _ = wait(running, _SILENCE_SECONDS, FIRST_COMPLETED)
                 if not finished:
                     check()
+                failures = []
                 for future in finished:
                     task = running.pop(future)
                     try:
                         taken = future.result()
                     except BrokenExecutor:
                         again.append(task)
-                        continue
-                    in_vain = 0
-                    yield taken
+                    except Exception as error:
+                        failures.append(error)  # when the others are safe
+                    else:
+                        in_vain = 0
+                        yield taken
+                if failures:
+                    raise failures[0]
             if not again:
                 return
             if in_vain == _IN_VAIN_MOST:

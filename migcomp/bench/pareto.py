@@ -9,6 +9,9 @@ bytes per second of guest memory: the link limits it, or the compressor.  Sendin
 the pages as they are is a setting of rate 1 and no limit to its speed, so that
 compression helps if and only if min(rate * R, speed) > R, which is below the
 break-even link R = speed.  The time to decompress is not in it.
+
+Speeds are measured, so that of two that differ by less than their noise neither is
+known to be the faster.
 """
 
 from __future__ import annotations
@@ -31,10 +34,14 @@ LINKS = (
 
 @dataclass(frozen=True)
 class Point:
-    """Bytes in over bytes out, and bytes in per second."""
+    """Bytes in over bytes out, and bytes in per second.
+
+    ``noise`` is how far the speed strays, as a share of it.
+    """
 
     rate: float
     speed: float
+    noise: float = 0.0
 
     def on_link(self, link: float) -> float:
         """Guest bytes per second over a link of ``link`` bytes per second."""
@@ -47,6 +54,10 @@ class Point:
 
     def helps(self, link: float) -> bool:
         return self.on_link(link) > link
+
+    def is_faster(self, other: Point) -> bool:
+        """By more than the noise of either."""
+        return self.speed > other.speed * math.exp(max(self.noise, other.noise))
 
 
 @dataclass(frozen=True)
@@ -62,19 +73,19 @@ class Best:
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """Numbers of the points that no other beats, by falling rate and rising speed.
+    """Numbers of the points worth having, by falling rate and rising speed.
 
-    Of equal points, the first.
+    Each is faster than the one before by more than noise.  Every point that is not
+    chosen is beaten by one that is: it has no more rate, and is not faster by more
+    than noise.  Of equal points, the first.
     """
     order = sorted(
         range(len(points)), key=lambda i: (-points[i].rate, -points[i].speed, i)
     )
     chosen: list[int] = []
-    fastest = -math.inf
     for i in order:
-        if points[i].speed > fastest:
+        if not chosen or points[i].is_faster(points[chosen[-1]]):
             chosen.append(i)
-            fastest = points[i].speed
     return chosen
 
 

@@ -22,6 +22,7 @@ from typing import BinaryIO, NoReturn, Self
 from migcomp.bench.records import from_record, to_record
 from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
 from migcomp.errors import ResultsError
+from migcomp.images.image import PAGE_SIZES
 from migcomp.stream.sink import write_all
 
 SCHEMA = "migcomp.sweep/1"
@@ -229,6 +230,10 @@ def _plan(path: str, content: object) -> SweepPlan:
         for setting in plan.settings:
             if not setting.name.isprintable():
                 raise ValueError("a name holds what cannot be printed")
+            if setting.threads < 1:
+                raise ValueError("a setting has no threads")
+        if not all(image.page_size in PAGE_SIZES for image in plan.images):
+            raise ValueError("no guest has pages of such a size")
         return plan
     if isinstance(schema, str) and schema.startswith("migcomp.sweep/"):
         raise ResultsError(
@@ -248,11 +253,33 @@ def _check(
     ):
         if not 0 <= number < count:
             raise ValueError(f"the plan has no {what} {number}")
-    result = sample.result
-    if not (result.wall_seconds > 0 and result.image_bytes > 0 < result.stream_bytes):
-        raise ValueError("it measured nothing")
     if sample.machine not in machines:
         raise ValueError(f"no machine {sample.machine!r} came before")
+    result = sample.result
+    measured = min(result.image_bytes, result.stream_bytes, result.wall_seconds * 1e9)
+    if measured < 1:
+        raise ValueError("it measured nothing")
+    if result.settings.page_size != plan.images[sample.image].page_size:
+        raise ValueError("its pages are not those of the image")
+    if min(_counts(sample)) < 0:
+        raise ValueError("it counts less than nothing")
+    if result.missing_bytes or result.lost_bytes:
+        raise ValueError("no run loses anything")
+
+
+def _counts(sample: SweepSample) -> Iterator[float]:
+    """All that figures are made of, and charts have an axis for."""
+    result = sample.result
+    yield from (sample.load, sample.cached_share or 0, *(sample.page_sizes or ()))
+    yield from (result.submitter_cpu_seconds, result.compressed_bytes)
+    yield from (worker.cpu_seconds for worker in result.workers)
+    yield from vars(result.pages).values()
+    yield from vars(result.queue).values()
+    yield from (time for time in vars(result.request_times).values() if time)
+    for region in result.regions:
+        yield from (region.first_page, region.bytes_out, *vars(region.pages).values())
+    for block in result.blocks:
+        yield from (block.length, block.guest_address)
 
 
 def _no_number(text: str) -> NoReturn:

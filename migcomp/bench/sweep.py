@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from migcomp.bench.results_file import ResultsFile
@@ -24,7 +24,8 @@ from migcomp.bench.sweep_results import (
 )
 from migcomp.bench.sweep_run import Task, open_swept
 from migcomp.errors import ImageError, ResultsError
-from migcomp.images.file import Copied
+from migcomp.images.file import Watch
+from migcomp.results import Block
 
 #: Takes the samples, in whatever order they become ready.
 Runner = Callable[[Iterable[Task]], Iterator[tuple[SweepMachine, SweepSample]]]
@@ -47,7 +48,16 @@ class State:
     rough: bool
 
 
-def swept_image(path: str, page_size: int, watch: Copied | None = None) -> SweptImage:
+def swept_image(
+    path: str,
+    page_size: int,
+    watch: Watch | None = None,
+    *,
+    given_format: str | None = None,
+    layout: tuple[Block, ...] = (),
+    diffs: tuple[str, ...] = (),
+    pad: bool = False,
+) -> SweptImage:
     """What a sweep has to know of an image; ``watch`` is that of open_image.
 
     Raises ImageError.
@@ -56,9 +66,12 @@ def swept_image(path: str, page_size: int, watch: Copied | None = None) -> Swept
         raise ImageError(
             f"{path} is a pipe, which can be read only once; put the image into a file"
         )
-    with open_swept(path, page_size, watch) as image:
+    asked = SweptImage(path, "", 0, page_size, given_format, layout, diffs, pad)
+    with open_swept(asked, watch) as image:
         size = sum(block.length for block in image.blocks)
-        return SweptImage(path, image.format, size, image.page_size)
+        return replace(
+            asked, format=image.format, bytes=size, page_size=image.page_size
+        )
 
 
 def run_sweep(

@@ -57,7 +57,8 @@ class Figures:
     @property
     def point(self) -> Point:
         """What is compared with links."""
-        return Point(self.nonzero_rate, self._per_second(self.result.nonzero_bytes))
+        speed = self._per_second(self.result.nonzero_bytes)
+        return Point(self.nonzero_rate, speed, self.noise)
 
     @property
     def cpu_seconds_per_gib(self) -> float:

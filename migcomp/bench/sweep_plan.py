@@ -1,35 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What to sweep over: named sets, a TOML file, and lists that take their place."""
+"""What to sweep over: named sets, or a file's, and lists that take their place."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypeVar
 
 from migcomp.bench.sweep_results import Setting
-from migcomp.codecs import CODECS, GROUPINGS, Codec, open_codec
-from migcomp.errors import CodecUnavailable
-from migcomp.units import quoted
+from migcomp.codecs import GROUPINGS, Codec, open_codec
+from migcomp.errors import CodecUnavailable, LevelUnknown
 from migcomp.workqueue import MAX_THREADS, usable_cpus
 
 #: Fewer cannot tell noise from differences.
 ROUNDS_LEAST = 5
 ROUNDS_MOST = 1000
 SETTINGS_MOST = 10_000
-
-_FILE_MOST = 1 << 20
-
-#: What a TOML file's values are called.
-_WORDS: Mapping[type, str] = {
-    int: "a whole number",
-    str: "a name in quotes",
-    bool: "true or false",
-}
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -92,110 +77,6 @@ def _products(
     )
 
 
-# --- TOML ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PlanFile:
-    """``rounds`` is None where the file does not tell."""
-
-    products: tuple[Product, ...]
-    rounds: int | None
-
-
-def read_plan(path: str) -> PlanFile:
-    """A TOML file: ``rounds``, and one or more tables ``[[sweep]]``, each a cross
-    product of ``codec``, ``level``, ``grouping``, ``threads`` and ``dedup``, which are
-    values or arrays of them.
-
-    Raises ValueError with a sentence, and OSError.
-    """
-    with Path(path).open("rb") as file:
-        text = file.read(_FILE_MOST + 1)
-    if len(text) > _FILE_MOST:
-        raise ValueError(f"{path} is too long for a plan")
-    try:
-        content = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
-    _check_keys(path, content, ("rounds", "sweep"))
-    tables = content.get("sweep")
-    if not isinstance(tables, list) or not tables:
-        raise ValueError(f"{path} has no table [[sweep]]")
-    products: list[Product] = []
-    for table in tables:
-        if not isinstance(table, dict):
-            raise ValueError(f"{path} has no table [[sweep]]")
-        products += _of_table(path, table)
-    rounds = content.get("rounds")
-    if rounds is not None and not ROUNDS_LEAST <= _integer(rounds) <= ROUNDS_MOST:
-        raise ValueError(
-            f"{path}: rounds must be {ROUNDS_LEAST} to {ROUNDS_MOST}, "
-            f"not {quoted(str(rounds))}"
-        )
-    return PlanFile(tuple(products), rounds)
-
-
-def _of_table(path: str, table: dict[str, object]) -> list[Product]:
-    _check_keys(path, table, ("codec", "level", "grouping", "threads", "dedup"))
-    codecs = _list(path, table, "codec", str, ["zstd"])
-    levels = _list(path, table, "level", int, [])
-    groupings = _list(path, table, "grouping", str, ["packet"])
-    threads = _list(path, table, "threads", int, [min(usable_cpus(), MAX_THREADS)])
-    for what, names, known in (
-        ("codec", codecs, CODECS),
-        ("grouping", groupings, GROUPINGS),
-    ):
-        for name in names:
-            if name not in known:
-                raise ValueError(
-                    f"{path}: there is no {what} {quoted(name)}; there are "
-                    f"{', '.join(known)}"
-                )
-    for number in threads:
-        if not 1 <= number <= MAX_THREADS:
-            raise ValueError(
-                f"{path}: threads must be 1 to {MAX_THREADS}, not {quoted(str(number))}"
-            )
-    return [
-        Product(
-            codec,
-            tuple(levels) or None,
-            tuple(groupings),
-            tuple(threads),
-            tuple(_list(path, table, "dedup", bool, [False])),
-        )
-        for codec in codecs
-    ]
-
-
-def _list(
-    path: str,
-    table: dict[str, object],
-    key: str,
-    kind: type[_Value],
-    default: list[_Value],
-) -> list[_Value]:
-    value = table.get(key, default)
-    values = value if isinstance(value, list) else [value]
-    known: list[_Value] = [v for v in values if type(v) is kind]
-    if (key in table and not known) or len(known) < len(values):
-        raise ValueError(f"{path}: {key} must be {_WORDS[kind]}, or an array of such")
-    return known
-
-
-def _integer(value: object) -> int:
-    return value if type(value) is int else 0
-
-
-def _check_keys(path: str, table: dict[str, object], known: Sequence[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise ValueError(
-                f"{path}: nothing is called {quoted(key)}; there are {', '.join(known)}"
-            )
-
-
 # --- Settings ------------------------------------------------------------------
 
 
@@ -240,10 +121,11 @@ def settings_of(
 
     ``levels``, where given, take the place of the products' own; of them, each codec
     takes those that it has.  ``needed``: a codec that is not available is an error,
-    and not left out.  Raises CodecUnavailable, and ValueError for too many.
+    and not left out.  Raises CodecUnavailable, LevelUnknown where only the levels
+    are to blame, and ValueError for too many.
     """
     found: dict[Setting, None] = {}
-    left_out: dict[str, None] = {}
+    left_out: dict[str, CodecUnavailable] = {}
     notices: dict[str, None] = {}
     for product in products:
         for grouping in product.groupings:
@@ -252,7 +134,7 @@ def settings_of(
             except CodecUnavailable as error:
                 if needed:
                     raise
-                left_out[str(error)] = None
+                left_out[str(error)] = error
                 continue
             notices.update((codec.notice, None) for codec in codecs if codec.notice)
             settings = (
@@ -269,7 +151,9 @@ def settings_of(
                         "give shorter lists"
                     )
     if not found:
-        raise CodecUnavailable("; ".join(left_out))
+        kinds = set(map(type, left_out.values()))
+        kind = LevelUnknown if kinds == {LevelUnknown} else CodecUnavailable
+        raise kind("; ".join(left_out))
     return Expansion(tuple(found), tuple(left_out), tuple(notices))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from migcomp.results import CodecInfo, RunResult
+from migcomp.results import Block, CodecInfo, RunResult
 
 #: The round that warms up: its samples' times are not counted.
 WARM_UP = 0
@@ -38,12 +38,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class SweptImage:
-    """``path`` is as given; ``bytes`` are those of the guest's memory."""
+    """``path`` is as given; ``bytes`` are those of the guest's memory.
+
+    What the image does not tell itself is as in ``images.open.open_image``:
+    ``given_format`` None stands for what its content tells, which is ``format``.
+    """
 
     path: str
     format: str
     bytes: int
     page_size: int
+    given_format: str | None = None
+    layout: tuple[Block, ...] = ()
+    diffs: tuple[str, ...] = ()
+    pad: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from migcomp.bench.sweep_results import (
     SweptImage,
 )
 from migcomp.choice import Choice
-from migcomp.images.file import Copied, ImageFile, is_url, open_file
+from migcomp.images.file import ImageFile, Watch, is_url, open_file
 from migcomp.images.image import Image
 from migcomp.images.open import image_in, open_image
 from migcomp.images.remote import local_copy
@@ -57,7 +57,7 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     here = sweep_machine()
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     load = os.getloadavg()[0]
-    cached = _cached(_file_of(task.image.path), read=task.round != WARM_UP)
+    cached = _cached(task.image, read=task.round != WARM_UP)
     result = _compress(task, sizes)
     keep_map = task.round == WARM_UP and task.setting_number == 0
     return here, SweepSample(
@@ -78,30 +78,52 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     )
 
 
-def open_swept(path: str, page_size: int, watch: Copied | None = None) -> Image:
+def open_swept(image: SweptImage, watch: Watch | None = None) -> Image:
     """As open_image, which would copy what is behind a URL for each sample.
 
-    Raises ImageError.
+    Of ``image``, what open_image takes counts.  Raises ImageError.
     """
+    path = image.path
     if not is_url(path):
-        return open_image(path, page_size=page_size, watch=watch)
+        return open_image(
+            path,
+            page_size=image.page_size,
+            layout=image.layout,
+            pad=image.pad,
+            format=image.given_format,
+            diffs=image.diffs,
+            watch=watch,
+        )
     if path not in _copies:
         _copies[path] = open_file(path, watch)
     file = local_copy(path, _copies[path].fd)
     try:
-        return image_in(file, page_size=page_size)
+        return image_in(
+            file,
+            page_size=image.page_size,
+            layout=image.layout,
+            pad=image.pad,
+            format=image.given_format,
+            diffs=image.diffs,
+        )
     except BaseException:
         file.close()
         raise
 
 
-def _cached(path: str, *, read: bool) -> float | None:
-    """How much of the file is in the page cache; with ``read``, all if it fits."""
-    share = cached_share(path)
-    if share is None or share == 1 or not read:
-        return share
-    read_through(path)
-    return cached_share(path)
+def _cached(image: SweptImage, *, read: bool) -> float | None:
+    """How much of the file that has the least of it is in the page cache; with
+    ``read``, all if it fits."""
+    shares = []
+    for path in (_file_of(image.path), *image.diffs):
+        share = cached_share(path)
+        if share is not None and share < 1 and read:
+            read_through(path)
+            share = cached_share(path)
+        if share is None:
+            return None
+        shares.append(share)
+    return min(shares)
 
 
 def _file_of(path: str) -> str:
@@ -118,5 +140,5 @@ def _compress(task: Task, sizes: PageSizes | None) -> RunResult:
         threads=setting.threads,
         dedup=setting.dedup,
     )
-    with open_swept(task.image.path, task.image.page_size) as image:
+    with open_swept(task.image) as image:
         return compress(image, None, choice, sizes=sizes)

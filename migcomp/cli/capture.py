@@ -260,7 +260,7 @@ def _guest_text(result: GuestCapture) -> str:
 
 
 def _guest_to_json(result: GuestCapture) -> dict[str, object]:
-    from migcomp.report.parts import block_to_json
+    from migcomp.report.json import block_to_json
 
     return {
         "schema": SCHEMA,
@@ -312,7 +312,7 @@ def _process_text(result: ProcessCapture, output: str) -> str:
 
 
 def _process_to_json(result: ProcessCapture, output: str) -> dict[str, object]:
-    from migcomp.report.parts import block_to_json
+    from migcomp.report.json import block_to_json
 
     return {
         "schema": SCHEMA,

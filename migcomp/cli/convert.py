@@ -12,17 +12,16 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    block_option,
-    diff_option,
     force_option,
     format_option,
+    image_options,
     report_options,
     threads_option,
 )
 from migcomp.cli.progress import opening, progress
-from migcomp.cli.summary import print_json
-from migcomp.cli.types import FILE, Name, PageSize
-from migcomp.errors import MigcompError
+from migcomp.cli.summary import print_json, tell
+from migcomp.cli.types import FILE, Name
+from migcomp.errors import CodecUnavailable, MigcompError
 from migcomp.report.printable import printable
 from migcomp.units import format_size
 
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 
 def _formats() -> Sequence[str]:
-    from migcomp.convert.convert import formats
+    from migcomp.convert.formats import FORMATS
 
-    return formats()
+    return FORMATS
 
 
 @click.command(short_help="Write an image in another format.")
@@ -57,16 +56,7 @@ def _formats() -> Sequence[str]:
 )
 @threads_option
 @format_option
-@click.option(
-    "--page-size",
-    type=PageSize(),
-    default="4096",
-    show_default=True,
-    help="Size of the guest's pages, where the image does not tell.",
-)
-@block_option
-@diff_option
-@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
+@image_options
 @force_option
 @report_options
 def command(
@@ -95,12 +85,15 @@ def command(
     was: QEMU loads it (after migrate-set-capabilities with compress on, if --codec
     is zlib).  Either file may be -, standard input or output.
     """
+    from migcomp.convert.addresses import warning
     from migcomp.convert.convert import Wish, check_codec, convert
     from migcomp.images.open import open_image
     from migcomp.outputs import OutputFile
 
     try:
-        check_codec(to, codec)
+        check_codec(to, codec, level)
+    except CodecUnavailable:
+        raise
     except MigcompError as error:
         raise click.UsageError(str(error)) from error
     check_input(image)
@@ -126,6 +119,7 @@ def command(
         ):
             convert(source, sink, to, Wish(codec, level, threads, watch))
             written = os.fstat(sink.fileno()).st_size if sink.is_regular else None
+        tell(warning(source, to), quiet=quiet)
         _report(source.path, source.format, output, to, written, as_json, quiet)
 
 

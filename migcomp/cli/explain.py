@@ -72,6 +72,7 @@ _INTERVAL_SECONDS = 0.1
     show_default=True,
     help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
 )
+@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
 @block_option
 @diff_option
 @force_option
@@ -86,6 +87,7 @@ def command(
     threads: int | None,
     image_format: str | None,
     page_size: int,
+    pad: bool,
     layout: tuple[Block, ...],
     diffs: tuple[str, ...],
     force: bool,
@@ -121,13 +123,13 @@ def command(
                 image,
                 page_size=page_size,
                 layout=layout,
-                pad=True,
+                pad=pad,
                 format=image_format,
                 diffs=diffs,
             )
         )
         earlier = previous and stack.enter_context(
-            open_image(previous, page_size=source.page_size, pad=True)
+            open_image(previous, page_size=source.page_size, pad=pad)
         )
         with steps("looking at pages", quiet=quiet, color=color) as watch:
             found = explain(

@@ -9,7 +9,7 @@ code  meaning
 2     the command line is wrong
 3     an image cannot be read, or is not what it should be
 4     a stream cannot be read, is damaged or is cut off
-5     a codec is not available, or not at that level
+5     a codec is not available
 6     a worker failed on a page
 7     an output exists, or cannot be written
 8     the stream is sound, but of another image

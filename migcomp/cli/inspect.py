@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -63,7 +63,7 @@ def command(
 
     check_input(source)
     file = open_file(image_path(source))
-    if image_format is None and file.head.startswith(MIGCOMP):
+    if image_format is None and not diffs and file.head.startswith(MIGCOMP):
         from migcomp.stream.reader import open_stream_in
 
         with open_stream_in(file.path, file.fd, file.taken) as reader:
@@ -76,29 +76,24 @@ def _show_stream(
     reader: StreamReader, page: int | None, handler: str, as_json: bool, color: str
 ) -> None:
     from migcomp.cli.contents import read_contents, read_page
-    from migcomp.report.contents import (
-        contents_to_json,
-        page_to_json,
-        render,
-        render_page,
-    )
+    from migcomp.report.contents import contents_to_json, page_to_json
 
     if page is not None:
         stored = read_page(reader, page, handler)
-        _show(
-            page_to_json(stored),
-            lambda console: render_page(stored, console),
-            as_json,
-            color,
-        )
+        if as_json:
+            print_json(page_to_json(stored))
+            return
+        from migcomp.report.contents_terminal import render_page
+
+        _draw(lambda console: render_page(stored, console), color)
         return
     contents = read_contents(reader)
-    _show(
-        contents_to_json(contents),
-        lambda console: render(contents, console),
-        as_json,
-        color,
-    )
+    if as_json:
+        print_json(contents_to_json(contents))
+    else:
+        from migcomp.report.contents_terminal import render
+
+        _draw(lambda console: render(contents, console), color)
     if contents.problem:
         raise StreamError(contents.problem)
 
@@ -113,12 +108,7 @@ def _show_image(
 ) -> None:
     from migcomp.cli.image_contents import read_image, read_image_page
     from migcomp.images.open import image_in
-    from migcomp.report.image import (
-        image_page_to_json,
-        image_to_json,
-        render_image,
-        render_image_page,
-    )
+    from migcomp.report.image import image_page_to_json, image_to_json
 
     try:
         with opening(file.path, quiet=False, color=color) as told:
@@ -130,34 +120,26 @@ def _show_image(
     with image:
         if page is not None:
             stored = read_image_page(image, page)
-            _show(
-                image_page_to_json(stored),
-                lambda console: render_image_page(stored, console),
-                as_json,
-                color,
-            )
+            if as_json:
+                print_json(image_page_to_json(stored))
+                return
+            from migcomp.report.image_terminal import render_image_page
+
+            _draw(lambda console: render_image_page(stored, console), color)
             return
         with progress(
             "reading", image.pages, image.page_size, quiet=False, color=color
         ) as watch:
             contents = read_image(image, watch)
-    _show(
-        image_to_json(contents),
-        lambda console: render_image(contents, console),
-        as_json,
-        color,
-    )
-
-
-def _show(
-    content: Mapping[str, object],
-    render: Callable[[Console], None],
-    as_json: bool,
-    color: str,
-) -> None:
     if as_json:
-        print_json(content)
+        print_json(image_to_json(contents))
         return
+    from migcomp.report.image_terminal import render_image
+
+    _draw(lambda console: render_image(contents, console), color)
+
+
+def _draw(render: Callable[[Console], None], color: str) -> None:
     from migcomp.report.console import open_console
 
     with writing(STANDARD):

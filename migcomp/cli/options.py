@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from migcomp.cli.types import FILE, Count, Name, RamBlock
+from migcomp.cli.types import FILE, Count, Name, PageSize, RamBlock
 from migcomp.units import quoted
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -72,14 +72,43 @@ def _formats() -> Sequence[str]:
     return formats()
 
 
-def format_option(function: _Function) -> _Function:
+def _format_option(name: str) -> Callable[[_Function], _Function]:
     return click.option(
-        "--format",
+        name,
         "image_format",
         type=Name("format", _formats),
         metavar="FORMAT",
         help="Take the image for this format; ? lists them.  [default: what its "
         "content tells]",
+    )
+
+
+format_option = _format_option("--format")
+
+#: Where --format is that of the report.
+image_format_option = _format_option("--image-format")
+
+
+def image_options(function: _Function) -> _Function:
+    """--page-size, --block, --diff and --pad: what an image does not tell itself."""
+    for option in (pad_option, diff_option, block_option, page_size_option):
+        function = option(function)
+    return function
+
+
+def page_size_option(function: _Function) -> _Function:
+    return click.option(
+        "--page-size",
+        type=PageSize(),
+        default="4096",
+        show_default=True,
+        help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
+    )(function)
+
+
+def pad_option(function: _Function) -> _Function:
+    return click.option(
+        "--pad", is_flag=True, help="Fill up a last page that is cut off."
     )(function)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from migcomp.units import format_count, format_rate, format_size
 
 if TYPE_CHECKING:
-    from migcomp.images.file import Copied
+    from migcomp.images.file import Watch
 
 _PATIENCE_SECONDS = 1.0
 _INTERVAL_SECONDS = 0.1
@@ -88,7 +88,7 @@ class _Bar:
 
 
 @contextmanager
-def opening(path: str, *, quiet: bool, color: str) -> Iterator[Copied | None]:
+def opening(path: str, *, quiet: bool, color: str) -> Iterator[Watch | None]:
     """Gives what open_image tells the bytes of the file ``path``."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -99,9 +99,10 @@ def opening(path: str, *, quiet: bool, color: str) -> Iterator[Copied | None]:
         total = None
     bar = _Bar("opening", total, color)
 
-    def update(done: int) -> None:
+    def update(done: int, copy: int = 0, /) -> None:
         if bar.seconds():
-            bar.show(done, format_size(done))
+            size = f", {format_size(copy)} in a temporary copy" if copy else ""
+            bar.show(done, format_size(done) + size)
 
     try:
         yield update

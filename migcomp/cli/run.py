@@ -10,19 +10,18 @@ import click
 
 from migcomp.cli.files import check_distinct, check_input, check_output, writing
 from migcomp.cli.options import (
-    block_option,
-    diff_option,
     force_option,
     format_option,
     given,
     handler_option,
+    image_options,
     max_requests,
     report_options,
     threads_option,
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
-from migcomp.cli.types import FILE, Count, CpuList, Name, PageSize
+from migcomp.cli.types import FILE, Count, CpuList, Name
 from migcomp.errors import MigcompError
 
 if TYPE_CHECKING:
@@ -112,16 +111,7 @@ def _max_channels() -> int:
 @click.option("--dedup", is_flag=True, help="Send equal pages once.")
 @handler_option
 @format_option
-@click.option(
-    "--page-size",
-    type=PageSize(),
-    default="4096",
-    show_default=True,
-    help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
-)
-@block_option
-@diff_option
-@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
+@image_options
 @click.option(
     "--cpus", type=CpuList(), metavar="LIST", help="Pin the threads to 0,1 or 0-3."
 )

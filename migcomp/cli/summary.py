@@ -56,4 +56,6 @@ def print_json(content: Mapping[str, object], file: TextIO | None = None) -> Non
     import json
 
     with writing(STANDARD):
-        print(json.dumps(content, indent=2), file=file)
+        target = file or sys.stdout
+        json.dump(content, target, indent=2)
+        target.write("\n")

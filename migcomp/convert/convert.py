@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Converting an image: pages -> workqueue -> writer of the wanted format.
 
-A writer is a module of this package with the attributes of :class:`Writer`,
-listed in WRITERS.
+A writer is a module of this package with the attributes of :class:`Writer`, named
+as its format in FORMATS, and imported only when it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
-from migcomp.convert import elf, kdump, lime, migcomp, qemu, raw, seekable_zstd
+from migcomp.codecs import open_codec
 from migcomp.errors import MigcompError
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
@@ -46,38 +47,26 @@ class Writer(Protocol):
         and the sink's OSError."""
 
 
-WRITERS: tuple[Writer, ...] = (
-    raw,
-    qemu,
-    migcomp,
-    seekable_zstd,
-    lime,
-    elf,
-    kdump,
-)
-
-
-def formats() -> tuple[str, ...]:
-    return tuple(writer.FORMAT for writer in WRITERS)
-
-
-def check_codec(to: str, codec: str | None) -> None:
-    """Raises MigcompError if the format cannot store pages so."""
+def check_codec(to: str, codec: str | None, level: int | None = None) -> None:
+    """Raises MigcompError if the format cannot store pages so, LevelUnknown and
+    CodecUnavailable."""
     codecs = _writer(to).CODECS
+    if not codecs and (codec, level) != (None, None):
+        raise MigcompError(f"format {to} has no codecs")
     if codec is not None and codec not in codecs:
         raise MigcompError(
             f"format {to} has codecs {', '.join(codecs)}, and not {codec}"
-            if codecs
-            else f"format {to} has no codecs"
         )
+    if level is not None:
+        open_codec(codec or codecs[0], level=level)
 
 
 def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
-    """Writes ``image`` to ``sink`` in the format ``to``, one of formats().
+    """Writes ``image`` to ``sink`` in the format ``to``, one of FORMATS.
 
     Raises what check_codec and Writer.write do.
     """
-    check_codec(to, wish.codec)
+    check_codec(to, wish.codec, wish.level)
     writer = _writer(to)
     if image.page_map is not None:
         writer.write(image, sink, wish)
@@ -87,4 +76,4 @@ def convert(image: Image, sink: OutputFile, to: str, wish: Wish) -> None:
 
 
 def _writer(to: str) -> Writer:
-    return next(writer for writer in WRITERS if to == writer.FORMAT)
+    return cast(Writer, import_module(f"{__package__}.{to.replace('-', '_')}"))

@@ -9,11 +9,13 @@ from contextlib import ExitStack
 
 from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
+from migcomp.explain import techniques
+from migcomp.explain.deltas import changes
 from migcomp.explain.layout import Cutter
 from migcomp.explain.previous import Earlier
 from migcomp.explain.results import ENTROPY_STEPS, Explanation
 from migcomp.explain.scan import scan
-from migcomp.explain.techniques import Techniques
+from migcomp.explain.workbench import Workbench
 from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
 from migcomp.measure import machine
@@ -56,7 +58,7 @@ def explain(
                 progress(done, all_pages)
 
         found = scan(source, threads=threads, progress=watch)
-        techniques = Techniques(
+        bench = Workbench(
             source,
             found,
             codec,
@@ -64,16 +66,17 @@ def explain(
             seed=seed,
             threads=threads,
         )
-        techniques.look()
-        dictionary = techniques.train(techniques.compress())
+        techniques.look(bench)
+        techniques.deduplicate(bench)
+        dictionary = techniques.train(bench, techniques.compress(bench))
         difference = None
         if earlier is not None:
-            difference = techniques.delta(earlier, lambda done: watch(pages + done))
+            difference = changes(bench, earlier, lambda done: watch(pages + done))
         return Explanation(
             image=image.path,
             format=image.format,
             page_size=image.page_size,
-            image_bytes=sum(block.length for block in source.blocks),
+            image_bytes=found.total.total * image.page_size,
             blocks=tuple(source.blocks),
             total=found.total,
             stretches=tuple(found.stretches),
@@ -82,8 +85,8 @@ def explain(
             distances=tuple(
                 found.distances[n] for n in range(max(found.distances, default=-1) + 1)
             ),
-            techniques=tuple(techniques.found),
-            sample=techniques.sample,
+            techniques=tuple(bench.found),
+            sample=bench.sample,
             dictionary=dictionary,
             previous=difference,
             codec=codec.info,

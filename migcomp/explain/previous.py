@@ -3,26 +3,45 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from migcomp import _core
 from migcomp.errors import ImageError
 from migcomp.explain.layout import Cutter, Packet
+from migcomp.explain.sample import Pages
 from migcomp.images.image import Image
+from migcomp.images.raw import RawImage
 
 
 @dataclass
 class Comparison:
     """``same`` and ``changed``: for each page of a packet that both images have a
-    byte that is 1 if it is equal, or differs.  ``seconds``: CPU time of comparing.
+    byte that is 1 if it is equal, or differs.
     """
 
     same: dict[Packet, bytearray] = field(default_factory=dict)
     changed: dict[Packet, bytearray] = field(default_factory=dict)
-    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Some pages, one after the other, as they were ``before`` and are ``now``.
+
+    ``numbers`` are theirs in the image.
+    """
+
+    numbers: list[int]
+    before: bytearray
+    now: bytearray
+
+    def before_map(self, image: Image) -> _core.PageMap:
+        """All other pages of it are zero."""
+        size = image.page_size
+        extents = [(page, 1, n * size) for n, page in enumerate(self.numbers)]
+        return _core.PageMap(self.before, extents, size, False, pages=image.pages or 0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,6 @@ class Earlier:
     ) -> Comparison:
         """``progress`` is told the pages that are done.  Raises ImageError."""
         found = Comparison()
-        started = time.thread_time()
         size = self._image.page_size
         for packet in packets:
             same = found.same[packet] = bytearray(packet.pages)
@@ -82,22 +100,21 @@ class Earlier:
             if any(changed):
                 found.changed[packet] = changed
             progress(packet.first_page)
-        found.seconds = time.thread_time() - started
         return found
 
-    def delta(self, packet: Packet) -> bytes:
-        """The packet's pages, each XORed with what it was before.
-
-        Those that only the image has are as they are.  Raises ImageError.
-        """
-        size = self._image.page_size
-        now = self._image.read(packet.first_page, packet.pages)
-        before = bytearray(len(now))
-        for page, earlier, pages in self._parts(packet):
-            at = (page - packet.first_page) * size
-            before[at : at + pages * size] = self._previous.read(earlier, pages)
-        mixed = int.from_bytes(now, "little") ^ int.from_bytes(before, "little")
-        return mixed.to_bytes(len(now), "little")
+    def versions(self, pages: Iterable[Pages]) -> Versions:
+        """Of pages that both images have.  Raises ImageError."""
+        numbers: list[int] = []
+        before, now = bytearray(), bytearray()
+        for each in pages:
+            first = each.packet.first_page
+            for page, earlier, count in self._parts(each.packet):
+                for number in range(count):
+                    if each.wanted[page + number - first]:
+                        numbers.append(page + number)
+                        now += self._image.read(page + number, 1)
+                        before += self._previous.read(earlier + number, 1)
+        return Versions(numbers, before, now)
 
     def _parts(self, packet: Packet) -> Iterator[tuple[int, int, int]]:
         """(first page, first page in the earlier image, pages)."""
@@ -115,11 +132,16 @@ class Earlier:
 def _common(image: Image, previous: Image, cutter: Cutter) -> Iterator[_Common]:
     """In the image's order.
 
-    A block of the same name and size is the same memory, also where two formats tell
+    A raw image whose blocks nobody told has those of a raw image as long as it.  A
+    block of the same name and size is the same memory, also where two formats tell
     different addresses; otherwise the guest addresses count.
     """
     size = image.page_size
     starts = Cutter(previous).starts
+    raw = image.format == previous.format == RawImage.format
+    if raw and len(previous.blocks) == 1 and starts[-1] == cutter.starts[-1]:
+        yield _Common(0, 0, starts[-1])
+        return
     counts = [end - start for start, end in pairwise(starts)]
     names = {
         (block.name, pages): start
@@ -137,11 +159,13 @@ def _common(image: Image, previous: Image, cutter: Cutter) -> Iterator[_Common]:
             yield _Common(first, start, pages)
             continue
         address = block.guest_address // size
+        end = address  # of what was found so far: blocks of some formats overlap
         for at in range(max(bisect_right(addresses, address) - 1, 0), len(placed)):
             old, old_pages, start = placed[at]
             if old >= address + pages:
                 break
-            low = max(address, old)
+            low = max(end, old)
             high = min(address + pages, old + old_pages)
             if low < high:
                 yield _Common(first + low - address, start + low - old, high - low)
+                end = high

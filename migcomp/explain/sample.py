@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from random import Random
 from statistics import variance
 
+from migcomp.confidence import quantile
 from migcomp.explain.layout import Packet
 from migcomp.explain.results import Estimate
 
 STRATA_MOST = 16
 _PER_STRATUM = 4  # packets that a stratum gives at least, of those it has
-_NINETEEN_OF_TWENTY = 1.96  # standard deviations of a normal distribution
+_FEWEST = 16  # packets; of fewer, the error itself would be too unsure
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,19 @@ def draw(
     pages_wanted: int,
     random: Random,
 ) -> list[Stratum]:
-    """Packets that have about ``pages_wanted`` pages together.
+    """Packets that have about ``pages_wanted`` pages together, but _FEWEST at least.
 
     ``sizes``: how many of its pages count, for each packet; those without any are
-    left out.  ``entropies`` are sums over these pages.
+    left out.  ``entropies`` are means over a packet's pages.
     """
     packets = sorted(
         (packet for packet, pages in sizes.items() if pages),
-        key=lambda p: (entropies[p] / sizes[p], p.first_page),
+        key=lambda p: (entropies[p], p.first_page),
     )
     pages = sum(sizes[packet] for packet in packets)
-    share = min(1.0, pages_wanted / pages) if pages else 0.0
+    share = 0.0
+    if packets:
+        share = min(1.0, max(pages_wanted / pages, _FEWEST / len(packets)))
     count = min(STRATA_MOST, max(1, int(len(packets) * share) // _PER_STRATUM))
     strata = []
     for number in range(count):
@@ -108,12 +111,18 @@ def estimate(
     if not weighted_size:
         return Estimate(0.0)
     ratio = weighted_result / weighted_size
-    spread = 0.0
+    spread = unsure = 0.0
     for stratum in strata:
         drawn = len(stratum.drawn)
         if drawn < stratum.packets and drawn > 1:
             rest = 1 - drawn / stratum.packets
             off = [results.get(p, 0) - ratio * sizes[p] for p in stratum.drawn]
-            spread += stratum.packets**2 * rest * variance(off) / drawn
-    scale = total / weighted_size
-    return Estimate(ratio * total, _NINETEEN_OF_TWENTY * math.sqrt(spread) * scale)
+            part = stratum.packets**2 * rest * variance(off) / drawn
+            spread += part
+            unsure += part**2 / (drawn - 1)
+    if not unsure:
+        return Estimate(ratio * total)
+    # Satterthwaite's, for strata of unequal variance (Cochran, section 5.4).
+    freedom = max(1.0, spread**2 / unsure)
+    deviation = math.sqrt(spread) * total / weighted_size
+    return Estimate(ratio * total, quantile(freedom) * deviation)

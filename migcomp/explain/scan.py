@@ -27,7 +27,8 @@ _DETAIL = 8  # bytes that a same-filled page and a duplicate have each
 
 @dataclass
 class Scan:
-    """``classes``: of the pages of each packet, by the packets that were read."""
+    """``classes``: of the pages of each packet, by the packets that were read;
+    ``mean_entropy``: of the content pages of each, 0 where there are none."""
 
     cutter: Cutter
     stretches: list[Stretch]
@@ -36,7 +37,7 @@ class Scan:
     entropies: Counter[int] = field(default_factory=Counter)
     distances: Counter[int] = field(default_factory=Counter)
     classes: dict[Packet, bytearray] = field(default_factory=dict)
-    entropy_of: dict[Packet, float] = field(default_factory=dict)
+    mean_entropy: dict[Packet, float] = field(default_factory=dict)
     resolve_seconds: float = 0.0
 
 
@@ -59,6 +60,7 @@ class _Scanner:
         self._tallies = Tallies(self._scan.stretches)
         self._map = RegionMap(cutter.packet_pages)
         self._dedup = _core.DedupTable()
+        self._entropy: dict[Packet, float] = {}  # sums
 
     def run(self, threads: int | None) -> Scan:
         image, result = self._image, self._scan
@@ -86,6 +88,9 @@ class _Scanner:
         for stretch in result.stretches:
             result.total.add(stretch.tally)
         result.map = self._map.regions()
+        for packet, entropy in self._entropy.items():
+            contents = result.classes[packet].count(CONTENT)
+            result.mean_entropy[packet] = entropy / max(contents, 1)
         return result
 
     def _submit(self, queue: ThreadedWorkqueue, page: int, pages: int) -> None:
@@ -124,8 +129,7 @@ class _Scanner:
             result.entropies.update(_steps(entropies, classes))
         tally = Tally(zero, same, duplicate, content, entropy)
         self._tallies.add(first, tally)
-        before = result.entropy_of.get(packet, 0.0)
-        result.entropy_of[packet] = before + entropy
+        self._entropy[packet] = self._entropy.get(packet, 0.0) + entropy
         ideal = round(entropy * self._image.page_size / 8)
         self._map.add(first, request.counts, ideal)
 

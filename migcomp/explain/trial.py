@@ -13,7 +13,7 @@ from migcomp.explain.layout import Packet
 from migcomp.explain.sample import Pages
 from migcomp.workqueue import ThreadedWorkqueue
 
-_ROUNDS = 3  # whose median counts
+ROUNDS = 3  # whose median counts
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,12 @@ def attempt(
     grouping: str,
     *,
     stage: int = 0,
+    previous: _core.PageMap | None = None,
     threads: int | None = None,
 ) -> Trial:
-    """Takes ``pages`` to a stage of a PageRequest.  Raises PageError.
+    """Takes ``pages`` to a stage of a PageRequest, against what they were in
+    ``previous``.  Raises PageError, and CodecUnavailable where the library has no
+    deltas.
 
     Nothing is counted but what compression makes of the pages: no record, and
     no class of a page.
@@ -46,13 +49,14 @@ def attempt(
         grouping=GROUPINGS.index(grouping),
         page_size=page_size,
         pages_max=max((len(each.wanted) for each in pages), default=1),
+        deltas=previous is not None,
     )
     bytes_out: dict[Packet, int] = {}
     seconds = []
     with ThreadedWorkqueue("explain", threads, handler=handler) as queue:
         before = 0.0
-        for _ in range(_ROUNDS):
-            _one_round(queue, page_map, pages, stage, bytes_out)
+        for _ in range(ROUNDS):
+            _one_round(queue, page_map, pages, stage, previous, bytes_out)
             now = sum(thread["cpu_ns"] for thread in queue.stats()["threads"]) / 1e9
             seconds.append(now - before)
             before = now
@@ -73,6 +77,7 @@ def _one_round(
     page_map: _core.PageMap,
     pages: Sequence[Pages],
     stage: int,
+    previous: _core.PageMap | None,
     bytes_out: dict[Packet, int],
 ) -> None:
     packets = iter(pages)
@@ -89,8 +94,8 @@ def _one_round(
         while (request := queue.get_request()) is None:
             collect()
         holes = bytes(not wanted for wanted in each.wanted)
-        packet = each.packet
-        request.load(page_map, packet.first_page, packet.pages, stage, 0, holes)
+        first, count = each.packet.first_page, each.packet.pages
+        request.load(page_map, first, count, stage, 0, holes, previous)
         queue.submit_request(request)
     while collect():
         pass

@@ -8,12 +8,13 @@ only when it is needed.  What has no signature is raw memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from migcomp.errors import ImageError
-from migcomp.images.file import STANDARD_INPUT, Copied, ImageFile, open_file
+from migcomp.images.file import STANDARD_INPUT, ImageFile, Watch, open_file
 from migcomp.images.image import Image
 from migcomp.images.raw import DEFAULT_PAGE_SIZE, RawImage, check_page_size, open_raw
 from migcomp.images.signatures import (
@@ -51,7 +52,7 @@ def open_image(
     pad: bool = False,
     format: str | None = None,
     diffs: Sequence[str] = (),
-    watch: Copied | None = None,
+    watch: Watch | None = None,
 ) -> Image:
     """Opens the image ``path``, or standard input for ``-``.
 
@@ -108,8 +109,14 @@ def image_in(
         if name.suffix == VMWARE_MEMORY:
             from migcomp.images import vmware
 
-            if laid_out := vmware.open_beside(file, page_size):
-                return laid_out
+            if state := vmware.state_beside(file):
+                with closing(state):
+                    if diffs:
+                        raise ImageError(
+                            f"{file.path} is laid out by {state.path}, and cannot "
+                            "have diffs; --format raw takes it as plain memory"
+                        )
+                    return vmware.open_laid_out(file, state, page_size)
         blocks: Sequence[Block] = ()
         if name.name == CLOUD_HYPERVISOR_MEMORY:
             from migcomp.images import cloud_hypervisor

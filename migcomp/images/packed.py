@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Images that are compressed as a whole: decompressed once, front to back, into an
 unnamed temporary file, in bounded memory.
+
+How large the copy gets cannot be known before: formats tell it seldom, and zeros
+take no room.  It leaves others some of the disk, and ends where it is a bomb.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 from migcomp.errors import CodecUnavailable, ImageError
 from migcomp.images.file import ImageFile, no_room_for_copy
 from migcomp.images.lzop import lzop_blocks
+from migcomp.units import format_size
 
 if TYPE_CHECKING:
     import zlib
@@ -21,6 +25,12 @@ _STEP = 1 << 20
 #: What a decompressor may take; xz -9 needs 65 MiB, zstd --long 128 MiB.
 _MEMORY_MAX = 256 << 20
 _WINDOW_MAX = 128 << 20
+#: Part of the free space that is left to others.
+_LEFT_FREE = 16
+#: Bytes that the content may have for each compressed one, once it is large.
+#: zlib reaches 1032; a QEMU stream of nothing but zero pages, by xz or zstd, 32.
+_RATIO_MAX = 4096
+_LARGE = 1 << 30
 
 
 class Decompressor(Protocol):
@@ -41,13 +51,21 @@ class Source:
     def __init__(self, file: ImageFile, start: int) -> None:
         self.path = file.path
         self._file = file
-        self._at = start
+        self._start = self._at = start
+
+    @property
+    def taken(self) -> int:
+        """Bytes read so far."""
+        return self._at - self._start
+
+    def told(self, copied: int) -> None:
+        """``copied`` bytes have come of what was read."""
+        self._file.watch(self._at, copied)
 
     def read(self, size: int = _STEP) -> bytes:
         """``size`` bytes, or fewer at the end."""
         data = self._file.read_at(self._at, size)
         self._at += len(data)
-        self._file.watch(self._at)
         return data
 
 
@@ -58,19 +76,34 @@ def unpack(file: ImageFile, start: int, method: str, expected: bytes) -> ImageFi
     Raises ImageError, and CodecUnavailable for what needs a package.
     """
     with tempfile.TemporaryFile(buffering=0) as copy:
-        first = True
-        for data in _content(Source(file, start), method):
-            if first and not data.startswith(expected):
+        room = _room(copy.fileno())
+        source = Source(file, start)
+        size = stored = 0
+        for data in _content(source, method):
+            if not size and not data.startswith(expected):
                 break
-            first = False
+            size += len(data)
+            if size > max(_LARGE, _RATIO_MAX * source.taken):
+                raise ImageError(
+                    f"{file.path} is no guest's memory: {format_size(source.taken)} of "
+                    f"it are {format_size(size)} and more when decompressed"
+                )
             try:
                 if data.count(0) == len(data):  # takes no room
                     copy.truncate(copy.seek(len(data), os.SEEK_CUR))
-                else:
-                    copy.write(data)
+                    continue
+                stored += len(data)
+                if stored > room:
+                    raise ImageError(
+                        f"{file.path} needs more than the {format_size(room)} that "
+                        f"its decompressed copy may take in {tempfile.gettempdir()}; "
+                        "set TMPDIR to a folder with room for it"
+                    )
+                copy.write(data)
             except OSError as error:
                 raise no_room_for_copy(file.path, error) from error
-        if first:
+            source.told(size)
+        if not size:
             raise ImageError(
                 f"{file.path} is damaged: what it holds compressed by {method} does "
                 "not begin as it should"
@@ -82,6 +115,13 @@ def unpack(file: ImageFile, start: int, method: str, expected: bytes) -> ImageFi
         except BaseException:
             os.close(fd)
             raise
+
+
+def _room(fd: int) -> int:
+    """Bytes that a file may take on its file system."""
+    status = os.fstatvfs(fd)
+    free = status.f_bavail * status.f_frsize
+    return free - free // _LEFT_FREE
 
 
 def _content(source: Source, method: str) -> Iterator[bytes]:

@@ -77,6 +77,9 @@ class RawImage:
             yield Run(first, pages_in(length, self.page_size), hole=False)
             return
         end = start + length
+        if not self._file.sparse:
+            yield self._run(start, end, hole=False)
+            return
         position = start
         while position < end:
             data, hole = self._file.data_after(position, end)
@@ -105,9 +108,10 @@ class RawImage:
         size = self.page_size
         offset = first_page * size
         data = self._file.read_at(offset, pages * size)
-        length = sum(block.length for block in self.blocks)
-        if len(data) < min(pages * size, length - offset):
-            raise became_shorter(self.path)
+        if len(data) < pages * size:  # seldom: there may be many blocks to sum up
+            length = sum(block.length for block in self.blocks)
+            if len(data) < length - offset:
+                raise became_shorter(self.path)
         return data + bytes(-len(data) % size)
 
     def close(self) -> None:

@@ -14,13 +14,13 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from migcomp.errors import ImageError
-from migcomp.images.file import Copied, ImageFile, no_room_for_copy
+from migcomp.images.file import ImageFile, Watch, no_room_for_copy
 
 #: Read at a time, and all of it that is ever in memory.
 _RANGE = 8 << 20
 
 
-def open_url(url: str, watch: Copied | None = None) -> ImageFile:
+def open_url(url: str, watch: Watch | None = None) -> ImageFile:
     """A copy, which takes as much room in ``$TMPDIR`` as the image.
 
     ``watch`` is told how many bytes are copied.  Raises ImageError.
@@ -36,7 +36,7 @@ def open_url(url: str, watch: Copied | None = None) -> ImageFile:
         return local_copy(url, copy.fileno(), watch)
 
 
-def local_copy(url: str, fd: int, watch: Copied | None = None) -> ImageFile:
+def local_copy(url: str, fd: int, watch: Watch | None = None) -> ImageFile:
     """The file again that open_url made; ``fd`` stays the caller's."""
     again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:

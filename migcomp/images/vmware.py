@@ -71,8 +71,8 @@ def open_file(file: ImageFile, page_size: int) -> MappedImage:
     return image
 
 
-def open_beside(file: ImageFile, page_size: int) -> MappedImage | None:
-    """Opens a .vmem, if there is a .vmss or .vmsn beside it."""
+def state_beside(file: ImageFile) -> ImageFile | None:
+    """The .vmss or .vmsn beside a .vmem, the caller's to close."""
     if file.size is None:
         return None
     for suffix in _STATES:
@@ -80,14 +80,19 @@ def open_beside(file: ImageFile, page_size: int) -> MappedImage | None:
         if not beside.is_file():
             continue
         state = _open(str(beside))
-        try:
-            if not is_vmware(state.head):
-                continue
-            regions = _regions_of(file, _read_state(state), 0, size_of(file))
-            return open_regions(file, regions, FORMAT, page_size, _facts(state))
-        finally:
-            state.close()
+        if is_vmware(state.head):
+            return state
+        state.close()
     return None
+
+
+def open_laid_out(file: ImageFile, state: ImageFile, page_size: int) -> MappedImage:
+    """Opens a .vmem by what ``state`` says, which stays the caller's.
+
+    Raises ImageError; ``file`` is the image's unless it does.
+    """
+    regions = _regions_of(file, _read_state(state), 0, size_of(file))
+    return open_regions(file, regions, FORMAT, page_size, _facts(state))
 
 
 def _facts(state: ImageFile) -> dict[str, object]:

@@ -13,19 +13,13 @@ from itertools import pairwise
 
 from migcomp import _core
 from migcomp.codecs import open_codec
+from migcomp.confidence import quantile
 from migcomp.plan.sample import Sample
 from migcomp.precopy.costs import Costs, Work
 from migcomp.precopy.courier import Courier
 from migcomp.precopy.framing import packet_pages
 
-#: Of the normal distribution, for 95 %.
-_NORMAL = 1.96
 _CHANNELS = 2  # multifd's default
-
-
-def _quantile(freedom: int) -> float:
-    """Of Student's distribution (Abramowitz and Stegun, 26.7.5, first term)."""
-    return _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Measurement:
         squares = sum((b - a) ** 2 for a, b in pairwise(drawn))
         variance = squares / (2 * (number - 1))
         deviation = math.sqrt(variance / number * rest)
-        return _quantile(number - 1) * deviation / mean
+        return quantile(number - 1) * deviation / mean
 
 
 class Measurer:

@@ -30,6 +30,7 @@ _COLUMNS = (
     Column(
         "significant", "The difference of the times is more than noise.", "p < 0.01"
     ),
+    Column("rounds-least", "Samples counted, of the sweep that has fewer.", "rounds"),
     Column("p-value", "Of the U test on the times of the rounds.", "p", _ratio),
     Column("noise-ratio", "The larger relative MAD of the two."),
     Column("rate-ratio", "Second compression rate over the first.", "rate", _ratio),
@@ -48,6 +49,7 @@ def _row(pair: Pair) -> dict[str, Value]:
         "speed-after-bytes-per-second": pair.after.speed,
         "speed-ratio": pair.speed_ratio,
         "significant": pair.significant,
+        "rounds-least": min(pair.before.wall.rounds, pair.after.wall.rounds),
         "p-value": pair.p_value,
         "noise-ratio": pair.noise,
         "rate-ratio": pair.rate_ratio,

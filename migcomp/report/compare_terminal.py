@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from migcomp.bench.compare import Comparison, Pair
-from migcomp.report.parts import many, print_indented, print_text, short_name
+from migcomp.report.compare_advice import notes
+from migcomp.report.parts import print_indented, print_text, short_name
 from migcomp.report.printable import printable
-from migcomp.units import format_rate
+from migcomp.units import format_rate, many
 
 #: With as many columns there is room for how the answer came about.
 _WIDE = 120
@@ -37,22 +38,6 @@ def render(comparison: Comparison, console: Console) -> None:
         print_text(console, f"Note: {printable(sentence)}", style="yellow")
 
 
-def notes(comparison: Comparison) -> tuple[str, ...]:
-    sentences = []
-    if not comparison.same_machine:
-        sentences.append(
-            "The sweeps come from different machines, or from different software on "
-            "one."
-        )
-    if comparison.missing:
-        names = [figures.setting.name for figures in comparison.missing]
-        sentences.append(
-            f"{many(len(names), 'setting')} of the first were not measured by the "
-            f"second, among them {names[0]}."
-        )
-    return tuple(sentences)
-
-
 def _table(pairs: list[Pair], wide: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
     table.add_column("setting", no_wrap=True)
@@ -75,6 +60,8 @@ def _table(pairs: list[Pair], wide: bool) -> Table:
 
 
 def _verdict(pair: Pair) -> Text:
+    if not pair.can_tell:
+        return Text("too few rounds", style="yellow")
     if not pair.significant:
         return Text("not significant", style="dim")
     if pair.speed_ratio > 1:

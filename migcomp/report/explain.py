@@ -13,13 +13,12 @@ from migcomp.explain.results import ENTROPY_STEPS, Explanation, Stretch, Tally
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.memory_map import format_address
 from migcomp.report.parts import (
-    many,
     print_indented,
     print_text,
     short_name,
 )
 from migcomp.report.printable import printable
-from migcomp.units import format_count, format_seconds, format_size
+from migcomp.units import format_count, format_seconds, format_size, many
 
 _BAR = 18
 _MARKS = {"zero": "·", "same-filled": "-", "duplicate": "=", "content": "█"}
@@ -40,13 +39,18 @@ NAMES = {
     "packet": "zstd in packets",
     "dictionary": "zstd with dictionary",
     "unchanged": "unchanged left out",
-    "delta": "deltas in packets",
+    "delta": "changed: zstd deltas",
+    "xbzrle": "changed: XBZRLE",
 }
 
 
 def render(found: Explanation, console: Console) -> None:
-    """Print all of it in the width that ``console`` has, 80 columns at least."""
+    """Print all of it in the width that ``console`` has, 80 columns at least: what to
+    do first, then why."""
     console.print(Text(headline(found), style="bold"))
+    console.print()
+    for sentence in advice(found):
+        print_text(console, sentence, mark="- ")
     console.print()
     print_indented(console, *_stretches(found, console.options.ascii_only))
     console.print()
@@ -54,18 +58,19 @@ def render(found: Explanation, console: Console) -> None:
     console.print()
     print_indented(console, _techniques(found, console.options.ascii_only))
     console.print()
-    for sentence in advice(found):
-        print_text(console, sentence)
-    console.print()
     for line in measured(found):
         print_text(console, line, style="dim")
 
 
 def headline(found: Explanation) -> str:
-    name = short_name(found.image, "stdin")
+    return f"{short_name(found.image, 'stdin')}: {summary(found)}"
+
+
+def summary(found: Explanation) -> str:
+    about = "" if found.sample.whole else "about "
     return (
-        f"{name}: {format_size(found.image_bytes)} of memory, of which "
-        f"{format_size(sent_bytes(found))} would have to be sent"
+        f"{format_size(found.image_bytes)} of memory, {about}"
+        f"{format_size(sent_bytes(found))} to send when compressed"
     )
 
 
@@ -172,7 +177,7 @@ def _techniques(found: Explanation, ascii_only: bool) -> Table:
     sign = "+-" if ascii_only else "±"
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
     table.add_column("technique", no_wrap=True)
-    for heading in ("pages", "of guest", "sent", "", "CPU s/GiB"):
+    for heading in ("of guest", "sent", "", "saved", "CPU s/GiB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for technique in found.techniques:
         if technique.key == "page":
@@ -183,43 +188,46 @@ def _techniques(found: Explanation, ascii_only: bool) -> Table:
         error = technique.sent.error
         table.add_row(
             NAMES[technique.key],
-            format_count(technique.pages),
             format_size(technique.guest_bytes),
             format_size(technique.sent.value),
             f"{sign} {format_size(error)}" if error else "",
-            f"{technique.cpu_seconds_per_gib:.2f}",
+            format_size(technique.saved.value),
+            _cost(technique.cpu_seconds_per_gib),
         )
     return table
+
+
+def _cost(seconds: float) -> str:
+    """What is measured is not nothing."""
+    return "<0.01" if 0 < seconds < 0.005 else f"{seconds:.2f}"
 
 
 def measured(found: Explanation) -> list[str]:
     """How far the figures can be trusted, and whence they come."""
     sample, codec = found.sample, found.codec
     library = " ".join(filter(None, (codec.provider, codec.version)))
+    packets = f"{many(sample.packets_of, 'packet')} of {sample.packet_pages} pages"
     size = format_size(sample.pages * found.page_size)
     if not sample.packets:
-        tried = "There was nothing to try compression on"
+        tried = "There was nothing to try compression on."
     elif sample.whole:
-        tried = f"Compression was tried on everything ({size})"
+        tried = f"Compression was tried on everything: {packets} ({size})."
     else:
         tried = (
-            f"Compression was tried on {format_count(sample.packets)} of "
-            f"{many(sample.packets_of, 'packet')} ({size} of "
-            f"{format_size(sample.pages_of * found.page_size)}), drawn with seed "
-            f"{sample.seed} from {sample.strata} strata of like entropy: 19 times of "
-            "20, the true value lies as close as said"
+            f"Compression was tried on {format_count(sample.packets)} of {packets} "
+            f"({size} of {format_size(sample.pages_of * found.page_size)}; seed "
+            f"{sample.seed}): 19 times of 20 the true value is as near as said."
         )
-    lines = [f"{tried}.  All else is counted."]
+    lines = [tried]
     if found.dictionary:
         lines.append(
-            f"The dictionary has {format_size(found.dictionary.size)}, was trained on "
-            f"{many(found.dictionary.pages, 'page')} in "
-            f"{format_seconds(found.dictionary.training_seconds)} and tried on others."
+            f"The dictionary ({format_size(found.dictionary.size)}) was trained on "
+            f"{many(found.dictionary.pages, 'page')} and tried on others."
         )
     machine = found.machine
     lines.append(
-        f"zstd level {found.level} by {printable(library)}; {machine.cpu}, "
-        f"{many(machine.usable_cpus, 'usable CPU')}; took "
-        f"{format_seconds(found.wall_seconds)}."
+        f"CPU times are for each GiB of the image; zstd level {found.level} by "
+        f"{printable(library)}, in {format_seconds(found.wall_seconds)} on "
+        f"{machine.cpu}, {many(machine.usable_cpus, 'usable CPU')}."
     )
     return lines

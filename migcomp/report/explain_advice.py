@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migcomp.explain.results import ENTROPY_STEPS, Estimate, Explanation, Technique
-from migcomp.report.parts import many
-from migcomp.units import format_share, format_size
+from migcomp.units import format_share, format_size, many
 
 _WORTH = 0.02  # of what would be sent: less is no reason to do anything
-_DENSE_BITS = 7.5  # of a byte, from which on nothing shrinks
+_DENSE_BITS = 7.5  # of a byte; text and code have fewer
 _DENSE_SHARE = 0.05
 _FREE_SHARE = 0.05
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
@@ -19,7 +18,7 @@ _GIB = 1 << 30
 
 
 def advice(found: Explanation) -> tuple[str, ...]:
-    """Sentences, those that save most first."""
+    """Sentences: what nearly always helps first, doubts last."""
     if not found.total.content + found.total.duplicate:
         return ("There is nothing to compress: no page has any content.",)
     return (
@@ -51,10 +50,7 @@ def _free(found: Explanation) -> str:
         return (
             f"Only {share} of the pages are zero or same-filled: little is free here."
         )
-    return (
-        f"{share} of the pages are zero or same-filled, which next to no CPU time "
-        "tells: never send them whole."
-    )
+    return f"Leave out zero and same-filled pages, {share} of all: that is nearly free."
 
 
 def _compression(found: Explanation) -> Iterator[str]:
@@ -70,16 +66,15 @@ def _compression(found: Explanation) -> Iterator[str]:
 
 def _packets(found: Explanation, pages: Technique, packets: Technique) -> Iterator[str]:
     cost = packets.cpu_seconds_per_gib / (pages.cpu_seconds_per_gib or 1)
-    size = found.sample.packet_pages
     if packets.gain and _surely(packets.gain, pages.sent.value):
         yield (
-            f"Compress packets of {size} pages: {_less(packets.gain, pages)} than page "
-            f"by page, for {100 * cost:.0f} % of its CPU time."
+            f"Compress in packets: {_less(packets.gain, pages)} than page by page, at "
+            f"{100 * cost:.0f} % of the CPU time."
         )
     elif cost < 1:
         yield (
-            f"Packets of {size} pages come to about the same size as single pages, for "
-            f"{100 * cost:.0f} % of their CPU time."
+            "Compress in packets: about as small as page by page, at "
+            f"{100 * cost:.0f} % of the CPU time."
         )
     else:
         yield "Packets bring nothing here: compress page by page."
@@ -93,9 +88,8 @@ def _link(found: Explanation, packets: Technique) -> Iterator[str]:
     if seconds:
         bits = packets.guest_bytes * 8 / seconds
         yield (
-            f"With {many(cpus, 'CPU')} to compress, that pays on links slower than "
-            f"about {_two_digits(bits / 1e6):,} Mbit/s; on faster ones the pages as "
-            "they are would be there sooner."
+            f"With {many(cpus, 'CPU')} that pays on links slower than about "
+            f"{_two_digits(bits / 1e6):,} Mbit/s."
         )
 
 
@@ -105,45 +99,68 @@ def _two_digits(number: float) -> int:
 
 
 def _previous(found: Explanation) -> Iterator[str]:
-    delta, previous = found.technique("delta"), found.previous
-    if not previous or not delta:
+    previous = found.previous
+    if not previous:
         return
-    pages = previous.same + previous.changed + previous.new
-    if not previous.same:
-        yield "No page with content is as it was."
+    others = previous.changed + previous.new
+    if not others:
+        yield "No page with content has changed since the earlier image."
+    elif not previous.same:
+        yield "No page with content is as it was in the earlier image."
     else:
         yield (
-            f"{format_share(previous.same, pages)} of the pages with content are as "
-            "they were; who has the earlier image needs only the others."
+            "Send only pages that changed since the earlier image, "
+            f"{format_share(others, previous.same + others)} of the content."
         )
-    if delta.gain and _surely(delta.gain, delta.sent.value):
-        packed = delta.sent.value + delta.gain.value
-        yield (
-            f"Send what changed in the others: {format_size(delta.sent.value)} instead "
-            f"of {format_size(packed)}."
-        )
+    if previous.changed:
+        yield from _deltas(found)
+
+
+def _deltas(found: Explanation) -> Iterator[str]:
+    tried = {
+        name: technique
+        for name, key in (("zstd", "delta"), ("XBZRLE", "xbzrle"))
+        if (technique := found.technique(key)) and technique.gain
+    }
+    if not tried:
+        return
+    best = min(tried.values(), key=lambda each: each.sent.value)
+    assert best.gain
+    packed = best.sent.value + best.gain.value
+    sizes = ", ".join(
+        f"{format_size(each.sent.value)} by {name}" for name, each in tried.items()
+    )
+    worth = _surely(best.gain, packed)
+    yield (
+        f"{'Send them as deltas' if worth else 'Deltas of them do not help'}: {sizes}, "
+        f"{format_size(packed)} without."
+    )
 
 
 def _deduplication(found: Explanation) -> Iterator[str]:
     dedup, packets = found.technique("deduplication"), found.technique("packet")
-    if not (dedup and packets) or not dedup.pages:
+    if not (dedup and packets and dedup.gain):
         return
-    whole = packets.sent.value + (dedup.gain.value if dedup.gain else 0)
-    if dedup.gain and _surely(dedup.gain, whole):
+    whole = packets.sent.value + dedup.sent.value + dedup.gain.value
+    if not dedup.pages:
+        yield "Deduplication does not help: no page equals another."
+    elif _surely(dedup.gain, whole):
         yield (
-            f"Deduplicate: that saves {_with_error(dedup.gain)} of what packets would "
-            f"send, {format_share(dedup.gain.value, whole)}."
+            "Deduplicate: packets then come to "
+            f"{format_share(dedup.gain.value, whole)} less, {_with_error(dedup.gain)}."
         )
     else:
-        yield "Deduplication is not worth it: compression shrinks most of that anyway."
+        yield "Deduplication does not help: packets shrink equal pages nearly as well."
 
 
 def _dictionary(found: Explanation) -> Iterator[str]:
     pages, trained = found.technique("page"), found.technique("dictionary")
     packets = found.technique("packet")
-    if not (pages and packets and trained and trained.gain):
+    if not (pages and packets):
         return
-    if not _surely(trained.gain, pages.sent.value):
+    if not (trained and trained.gain):
+        yield "There is too little content to train a dictionary."
+    elif not _surely(trained.gain, pages.sent.value):
         yield "A trained dictionary does not help."
     elif trained.sent.value < packets.sent.value:
         yield f"Train a dictionary: {_less(trained.gain, pages)} than without."
@@ -158,9 +175,8 @@ def _dense(found: Explanation) -> Iterator[str]:
     dense = sum(found.entropies[int(_DENSE_BITS * ENTROPY_STEPS) :])
     if dense >= _DENSE_SHARE * found.total.content:
         yield (
-            f"{format_share(dense, found.total.content)} of the content has "
-            f"{_DENSE_BITS} bits to a byte or more: compressed or encrypted already, "
-            "it will not shrink."
+            f"{format_share(dense, found.total.content)} of the content looks "
+            "compressed or encrypted, and will hardly shrink."
         )
 
 
@@ -188,4 +204,4 @@ def _with_error(estimate: Estimate) -> str:
     if not estimate.error:
         return format_size(estimate.value)
     value, error = format_size(estimate.value), format_size(estimate.error)
-    return f"{value}, give or take {error},"
+    return f"{value} give or take {error}"

@@ -18,7 +18,7 @@ from migcomp.explain.results import (
     Technique,
 )
 from migcomp.report.explain_advice import advice, sent_bytes
-from migcomp.report.parts import block_to_json
+from migcomp.report.json import block_to_json
 
 SCHEMA = "migcomp.explain/1"
 

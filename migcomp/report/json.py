@@ -13,9 +13,17 @@ from __future__ import annotations
 
 from migcomp.report.advice import advice
 from migcomp.report.classes import counts_by_name, framing_bytes, page_classes
-from migcomp.results import RunResult
+from migcomp.results import Block, RunResult
 
 SCHEMA = "migcomp.run/1"
+
+
+def block_to_json(block: Block) -> dict[str, object]:
+    return {
+        "name": block.name,
+        "length": block.length,
+        "guest-address": block.guest_address,
+    }
 
 
 def to_json(result: RunResult) -> dict[str, object]:
@@ -30,14 +38,7 @@ def to_json(result: RunResult) -> dict[str, object]:
             "bytes": result.image_bytes,
             "missing-bytes": result.missing_bytes,
             "digest": f"{result.image_digest:016x}",
-            "blocks": [
-                {
-                    "name": block.name,
-                    "length": block.length,
-                    "guest-address": block.guest_address,
-                }
-                for block in result.blocks
-            ],
+            "blocks": list(map(block_to_json, result.blocks)),
         },
         "stream": {
             "path": result.stream,

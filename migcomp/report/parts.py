@@ -62,9 +62,13 @@ def _cut_blanks(line: list[Segment]) -> list[Segment]:
     return kept
 
 
-def print_text(console: Console, text: str, style: str = "") -> None:
+def print_text(console: Console, text: str, style: str = "", mark: str = "") -> None:
+    """``mark`` stands before the first line, and the others are indented as far."""
     # Not rich's wrapping, which fills lines up with blanks.
-    for line in textwrap.wrap(text, console.width - INDENT):
+    hanging = " " * len(mark)
+    for line in textwrap.wrap(
+        mark + text, console.width - INDENT, subsequent_indent=hanging
+    ):
         console.print(Text(" " * INDENT + line, style=style))
 
 
@@ -75,9 +79,10 @@ def short_name(path: str, standard: str) -> str:
     return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
 
 
-def many(number: int, noun: str) -> str:
-    """As in ``1 page`` and ``2 pages``."""
-    return f"{format_count(number)} {noun}{'' if number == 1 else 's'}"
+def some(names: Sequence[str], most: int) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 def rate(bytes_in: int, bytes_out: int) -> str:
@@ -116,14 +121,6 @@ def block_table(blocks: Sequence[Block], page_size: int) -> Table:
             format_count(sum(-(-block.length // page_size) for block in rest)),
         )
     return table
-
-
-def block_to_json(block: Block) -> dict[str, object]:
-    return {
-        "name": block.name,
-        "length": block.length,
-        "guest-address": block.guest_address,
-    }
 
 
 def class_table(volume: Volume, page_size: int, *, dedup: bool) -> Table:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from migcomp.bench.queue_results import QueueBench
 from migcomp.bench.statistics import summarize
-from migcomp.report.parts import many
-from migcomp.units import format_seconds
+from migcomp.units import format_seconds, many
 
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
 _UNSTEADY = 0.1  # relative MAD

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from migcomp.bench.queue_results import EMPTY, QueueBench, Series
 from migcomp.report.bars import bar
-from migcomp.report.parts import many, print_indented, print_text
+from migcomp.report.parts import print_indented, print_text
 from migcomp.report.printable import printable
 from migcomp.report.queue_advice import advice
 from migcomp.results import Machine
@@ -19,6 +19,7 @@ from migcomp.units import (
     format_seconds,
     format_share,
     format_size,
+    many,
 )
 
 _STYLES = ("green", "yellow", "magenta", "cyan", "blue")

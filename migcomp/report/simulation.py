@@ -12,7 +12,6 @@ from rich.text import Text
 from migcomp.precopy.results import Round, SimulationResult
 from migcomp.report.parts import (
     INDENT,
-    many,
     print_indented,
     print_text,
     short_name,
@@ -24,6 +23,7 @@ from migcomp.units import (
     format_rate,
     format_seconds,
     format_size,
+    many,
 )
 
 _SHOWN = 12

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import WARM_UP, Sweep, SweepSample
-from migcomp.report.parts import many
-from migcomp.units import format_seconds
+from migcomp.report.parts import some
+from migcomp.units import format_seconds, many
 
 _BUSY_LOAD = 0.5  # of each usable CPU, beside what the sweep itself takes
 _UNSTEADY = 0.05  # relative MAD
@@ -22,6 +22,7 @@ def advice(sweep: Sweep) -> tuple[str, ...]:
     sentences = [
         _unfinished(sweep),
         _machines(sweep),
+        _unequal(figures),
         _governors(sweep),
         _load(sweep),
         _uncached(sweep),
@@ -111,12 +112,22 @@ def _outliers(figures: list[Figures]) -> str:
     ]
     if not found:
         return ""
-    return f"Far from the others of their setting are {_some(found)}."
+    return f"Far from the others of their setting are {some(found, _SHOWN)}."
 
 
-def _some(found: list[str]) -> str:
-    more = len(found) - _SHOWN
-    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+def _unequal(figures: list[Figures]) -> str:
+    """A library of another version compresses otherwise."""
+    found = [
+        f.setting.name
+        for f in figures
+        if len({sample.result.stream_bytes for sample in f.series.samples}) > 1
+    ]
+    if not found:
+        return ""
+    return (
+        "The streams of some rounds have other sizes than those of other rounds, and "
+        f"rates are those of the first: {some(found, _SHOWN)}."
+    )
 
 
 def _short(figures: list[Figures]) -> str:

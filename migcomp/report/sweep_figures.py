@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from migcomp.bench.pareto import Best, Point, best_links, front
+from migcomp.bench.pareto import Best, best_links, front
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweptImage
 from migcomp.report.tables import Column, FigureTable, Value
@@ -23,8 +23,8 @@ class ImageFigures:
 
     @cached_property
     def front(self) -> frozenset[int]:
-        """Numbers of the settings that no other beats in both rate and speed."""
-        return frozenset(front([Point(f.rate, f.speed) for f in self.figures]))
+        """Numbers of the settings worth having, as pareto.front tells them."""
+        return frozenset(front([f.point for f in self.figures]))
 
     @cached_property
     def best(self) -> tuple[Best, ...]:
@@ -115,7 +115,9 @@ _COLUMNS = (
     Column("request-p99-seconds", "99th percentile of it.", "p99", _seconds),
     Column("request-p999-seconds", "99.9th percentile of it."),
     Column("outliers", "Samples far from all others."),
-    Column("front", "No other has both more rate and more speed.", "front", _mark),
+    Column(
+        "front", "No other has its rate and its speed, but for noise.", "front", _mark
+    ),
     Column("best-from-bytes-per-second", "The slowest link it is the best for."),
     Column("best-to-bytes-per-second", "The fastest link it is the best for."),
 )

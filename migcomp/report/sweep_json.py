@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from migcomp.bench.compare import Comparison
 from migcomp.bench.records import to_record
 from migcomp.bench.sweep_results import Sweep
+from migcomp.report.compare_advice import notes
 from migcomp.report.compare_figures import compare_table
 from migcomp.report.sweep_advice import advice
 from migcomp.report.sweep_figures import sweep_table
@@ -40,6 +41,7 @@ def compare_to_json(comparison: Comparison) -> dict[str, object]:
             for figures in comparison.missing
         ],
         "same-machine": comparison.same_machine,
+        "notes": list(notes(comparison)),
     }
 
 

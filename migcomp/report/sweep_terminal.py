@@ -13,7 +13,7 @@ from migcomp.bench.pareto import Best
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweepMachine
 from migcomp.report.bars import bar
-from migcomp.report.parts import many, print_indented, print_text, short_name
+from migcomp.report.parts import print_indented, print_text, short_name
 from migcomp.report.printable import printable
 from migcomp.report.sweep_advice import advice
 from migcomp.report.sweep_figures import ImageFigures, by_image
@@ -23,6 +23,7 @@ from migcomp.units import (
     format_seconds,
     format_share,
     format_size,
+    many,
 )
 
 #: With as many columns there is room for what a queue and its requests did.
@@ -46,9 +47,9 @@ def render(sweep: Sweep, console: Console) -> None:
         console.print()
     print_text(
         console,
-        "medians; * no other setting has both more rate and more speed; MAD is of the "
-        "time; links and what helps are told by the pages that are not zero, which "
-        "QEMU sends as a few bytes anyway",
+        "medians; * worth having: no other has its rate and its speed, but for noise "
+        "(MAD of the time); links and what helps are told by the pages that are not "
+        "zero, which QEMU sends as a few bytes anyway",
     )
     for machine in sweep.machines:
         print_text(console, _where(machine))

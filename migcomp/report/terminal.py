@@ -11,7 +11,6 @@ from migcomp.report.advice import advice
 from migcomp.report.memory_map import memory_map
 from migcomp.report.parts import (
     class_table,
-    many,
     map_columns,
     map_parts,
     plain_table,
@@ -28,6 +27,7 @@ from migcomp.units import (
     format_seconds,
     format_share,
     format_size,
+    many,
 )
 
 _BESIDE = 150  # from this width on, the map stands beside the figures

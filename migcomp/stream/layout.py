@@ -27,7 +27,7 @@ END_MAGIC = b"MIGCEND\n"
 RECORD_MAGIC = b"MREC"
 
 #: Bounds that a reader knows before it trusts a length.
-HEADER_MAX = 1 << 20
+HEADER_MAX = 1 << 22
 END_MAX = 1 << 28
 INDEX_ENTRIES = 4096
 IMAGE_MAX = 1 << 62
@@ -92,7 +92,11 @@ class StreamHeader:
         blocks = b"".join(map(_pack_block, self.blocks))
         size = _FIXED.size + len(texts) + _COUNT.size + len(blocks) + _CHECKSUM.size
         if size > HEADER_MAX:
-            raise StreamError("the image has too many RAM blocks for one stream")
+            raise StreamError(
+                f"the image has {len(self.blocks)} RAM blocks, which take {size} bytes "
+                f"in a stream's header, and it has room for {HEADER_MAX}; migcomp "
+                "convert --to raw makes one block of them"
+            )
         head = _FIXED.pack(
             MIGCOMP,
             MAJOR_VERSION,

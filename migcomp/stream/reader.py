@@ -23,7 +23,6 @@ from migcomp.stream.layout import (
     SKIPPABLE,
     ZEROS,
     EndRecord,
-    IndexEntry,
     RecordHeader,
     StreamHeader,
     end_size,
@@ -36,6 +35,7 @@ from migcomp.stream.layout import (
     unpack_index,
     unpack_record_header,
 )
+from migcomp.stream.order import Order
 from migcomp.stream.packets import Packets
 from migcomp.stream.search import at_or_before, find_record
 from migcomp.stream.source import Source, open_source, source_of
@@ -73,11 +73,7 @@ class StreamReader:
         self.path = source.path
         self.end: EndRecord | None = None
         self._source = source
-        self._next_page = 0
-        # Of the PAGES and ZEROS records since the last INDEX, and of those.
-        self._index: list[IndexEntry] = []
-        self._indexes: list[IndexEntry] = []
-        self._index_is_last = False
+        self._order = Order()
         self._sound_bytes = 0
         try:
             fixed = source.read(FIXED_SIZE)
@@ -112,14 +108,15 @@ class StreamReader:
                 head = self._read_head()
                 body = self._read_body(head)
                 if head.kind in (PAGES, ZEROS):
-                    self._follow(head, offset)
+                    self.packets.check(head)
+                    self._order.pages(head, offset)
                     mapped = self._source.mapped and head.kind == PAGES
                     yield Record(offset, head, body, mapped)
                 elif head.kind == END:
                     self._finish(offset, head, body)
                     return
                 elif head.kind == INDEX:
-                    self._check_index(head, body, offset)
+                    self._order.index(head, body, offset)
                 elif not head.flags & SKIPPABLE:
                     raise StreamError(
                         f"it has a record of unknown kind {head.kind}; "
@@ -149,7 +146,7 @@ class StreamReader:
         """What the body of a record takes at most: no length is believed."""
         if kind == END:
             size = self._source.size
-            indexes = len(self._indexes) if size is None else indexes_max(size)
+            indexes = len(self._order.indexes) if size is None else indexes_max(size)
             return end_size(len(self.header.blocks), indexes)
         sizes = {PAGES: self.header.body_max, ZEROS: 0, INDEX: INDEX_ENTRIES * 16}
         return sizes.get(kind, END_MAX)
@@ -171,43 +168,12 @@ class StreamReader:
             raise StreamError("a record's checksum does not match")
         return bytes(body)
 
-    def _follow(self, head: RecordHeader, offset: int) -> None:
-        if head.first_page != self._next_page:
-            raise StreamError(
-                f"page {self._next_page} should follow, and page {head.first_page} does"
-            )
-        self.packets.check(head)
-        if len(self._index) == INDEX_ENTRIES:
-            raise StreamError("an index is missing")
-        if self._index_is_last:
-            raise StreamError("an index comes too early")
-        self._next_page += head.pages
-        self._index.append((head.first_page, offset))
-
-    def _check_index(self, head: RecordHeader, body: Buffer, offset: int) -> None:
-        if (
-            not self._index
-            or unpack_index(body) != self._index
-            or (head.first_page, head.pages) != (self._index[0][0], len(self._index))
-            or head.channel
-        ):
-            raise StreamError("an index does not fit the records before it")
-        self._indexes.append((self._index[0][0], offset))
-        self._index_is_last = len(self._index) < INDEX_ENTRIES
-        self._index = []
-
     def _finish(self, offset: int, head: RecordHeader, body: Buffer) -> None:
         end = unpack_end(body, self.header)
         footer = self._source.read(FOOTER_SIZE)
         if len(footer) < FOOTER_SIZE:
             raise StreamError("it is cut off")
-        if (
-            end.pages != self._next_page
-            or (head.first_page, head.pages, head.channel) != (end.pages, 0, 0)
-            or end.indexes != self._indexes
-            or self._index
-            or unpack_footer(footer) != offset
-        ):
+        if not self._order.fits_end(head, end) or unpack_footer(footer) != offset:
             raise StreamError("its end does not fit what precedes it")
         if self._source.read(1):
             raise StreamError("there is data behind its end")
@@ -270,7 +236,7 @@ class StreamReader:
                 yield Record(offset, head, body, mapped=False)
             self._sound_bytes += source.position - offset
             if head.kind == INDEX:
-                self._indexes.append((head.first_page, offset))
+                self._order.indexes.append((head.first_page, offset))
             if head.kind == END:
                 self._sound_bytes += len(source.read(FOOTER_SIZE))
                 return
@@ -364,7 +330,7 @@ class StreamReader:
         total = "" if self.header.pages is None else f" of {self.header.pages}"
         return StreamError(
             f"{self.path}: {reason} (at byte {offset}, after page "
-            f"{self._next_page}{total}); restore --salvage saves what is sound"
+            f"{self._order.next_page}{total}); restore --salvage saves what is sound"
         )
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from migcomp._core import Xxh64, xxh64
+from migcomp._core import Xxh64
 from migcomp.images.image import pages_in
 from migcomp.results import Block, PageCounts
 from migcomp.stream.layout import (
@@ -32,8 +32,6 @@ from migcomp.stream.sink import gathering_write
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_NO_BODY_CHECKSUM = xxh64(b"")
-
 
 @dataclass
 class _Pending:
@@ -44,6 +42,7 @@ class _Pending:
     classes: list[Buffer] = field(default_factory=list)
     details: list[Buffer] = field(default_factory=list)
     payload: list[Buffer] = field(default_factory=list)
+    checksum: int | None = None  # when it is known already
 
 
 class StreamWriter:
@@ -84,13 +83,15 @@ class StreamWriter:
         details: bytes,
         payload: Buffer,
         hashes: bytes,
+        checksum: int,
         *,
         channel: int,
         last: bool,
     ) -> None:
         """The next pages; ``last``: a packet is complete with them.
 
-        ``payload`` is only read during the call; ``hashes`` as those of a request.
+        ``payload`` is only read during the call; ``hashes`` and ``checksum`` as
+        those of a request.
         """
         self._digest.update(hashes)
         zero, _, _, normal, compressed = counts
@@ -105,7 +106,9 @@ class StreamWriter:
             by_page = self.header.grouping == "page"
             self.compressed_blocks += compressed if by_page else 1
         if pending is None:
-            pending = _Pending(self.pages, channel)
+            pending = _Pending(self.pages, channel, checksum=checksum)
+        else:
+            pending.checksum = None
         self.pages += len(classes)
         pending.classes.append(classes)
         pending.details.append(details)
@@ -163,6 +166,7 @@ class StreamWriter:
             len(classes),
             record.channel,
             [classes, _joined(record.details), _joined(record.payload)],
+            record.checksum,
         )
 
     def _flush_zeros(self, before: int | None = None) -> None:
@@ -174,10 +178,16 @@ class StreamWriter:
             self._zeros -= pages
 
     def _indexed(
-        self, kind: int, first_page: int, pages: int, channel: int, body: list[Buffer]
+        self,
+        kind: int,
+        first_page: int,
+        pages: int,
+        channel: int,
+        body: list[Buffer],
+        checksum: int | None = None,
     ) -> None:
         self._index.append((first_page, self.written))
-        self._record(kind, first_page, pages, channel, body)
+        self._record(kind, first_page, pages, channel, body, checksum)
         if len(self._index) == INDEX_ENTRIES:
             self._flush_index()
 
@@ -194,15 +204,20 @@ class StreamWriter:
             self._index = []
 
     def _record(
-        self, kind: int, first_page: int, pages: int, channel: int, body: list[Buffer]
+        self,
+        kind: int,
+        first_page: int,
+        pages: int,
+        channel: int,
+        body: list[Buffer],
+        checksum: int | None = None,
     ) -> None:
-        size = 0
-        checksum = _NO_BODY_CHECKSUM
-        if body:
+        """``checksum``: the body's, where it is known already."""
+        size = sum(memoryview(part).nbytes for part in body)
+        if checksum is None:
             hasher = Xxh64()
             for part in body:
                 hasher.update(part)
-                size += memoryview(part).nbytes
             checksum = hasher.intdigest()
         head = RecordHeader(kind, 0, channel, first_page, pages, size, checksum)
         self._emit([head.pack(self._identity), *body], RECORD_HEADER_SIZE + size)

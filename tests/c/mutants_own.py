@@ -245,6 +245,17 @@ CODECS = (
         expected="left",
     ),
     Mutant(
+        name="fetcher-freed-twice",
+        defect="a thread that cannot get all it needs to decode frees twice what it"
+        " has got",
+        file="page_fetch.c",
+        old="    *fetcher = (PageFetcher){.map = NULL};\n",
+        new="",
+        program="fetch_faults",
+        expected="attempting double-free",
+        build="asan",
+    ),
+    Mutant(
         name="failed-read-unnoticed",
         defect="an equal page that cannot be read is taken for read",
         file="dedup.c",

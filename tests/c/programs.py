@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "migcomp" / "_core"
 QUEUE_SOURCES = ("event.c", "worker.c", "workqueue.c", "workqueue_life.c")
 PAGE_SOURCES = (
+    "block.c",
     "classify.c",
     "codec.c",
     "codec_libdeflate.c",
@@ -31,6 +32,7 @@ PAGE_SOURCES = (
     "guard.c",
     "handlers.c",
     "page_fetch.c",
+    "page_hash.c",
     "page_map.c",
     "page_write.c",
     "pages.c",
@@ -59,6 +61,8 @@ PROGRAMS = (
     "bench_designs",
     "delta_faults",
     "event_lost_wakeup",
+    "fetch_faults",
+    "guard_signals",
     "page_faults",
     "ram_faults",
     "transfer_faults",
@@ -102,6 +106,8 @@ PARTS = {
     "bench_counts": BENCH_SOURCES,
     "bench_designs": BENCH_SOURCES,
     "delta_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "fetch_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
+    "guard_signals": ("guard.c",),
     "page_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "ram_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
     "transfer_faults": ("faults.c", "stand_ins.c", *PAGE_SOURCES),
@@ -111,6 +117,7 @@ WRAPPED: dict[str, tuple[str, ...]] = {
     # It has a replacement of its own for these.
     "bench_designs": ("aligned_alloc", "calloc", "malloc", "pthread_create"),
     "delta_faults": FAULTS,
+    "fetch_faults": FAULTS,
     "page_faults": FAULTS,
     "ram_faults": FAULTS,
     "transfer_faults": FAULTS,

@@ -125,6 +125,8 @@ static void travel(const Trip *trip, CodecError *said)
                                                &collected)) {
             *said = request->failure.error;
             CHECK(said->text[0], "failed without a word");
+            CHECK(!request->failure.image, "\"%s\": the image is at fault",
+                  said->text);
         } else {
             check_arrived(trip, request);
             threaded_workqueue_release_request(queue, request);

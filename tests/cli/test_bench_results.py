@@ -116,6 +116,15 @@ def test_a_setting_that_is_gone_fails_the_check(baseline: Path, tmp_path: Path) 
     assert sentence(done).endswith(": zstd-2 packet x2 is missing")
 
 
+def test_too_few_rounds_fail_the_check(baseline: Path, tmp_path: Path) -> None:
+    names = (setting(), setting(level=2))
+    whole = make_sweep(dict.fromkeys(names, (99, STEADY)))
+    part = keep(tmp_path / "part", replace(whole, samples=whole.samples[:-1]))
+    done = command("bench", "check", part, "--baseline", baseline, "-q")
+    assert done.code == 11
+    assert sentence(done).endswith(": zstd-2 packet x2 took too few rounds to tell")
+
+
 def test_of_several_images_a_check_names_the_one_that_is_worse(tmp_path: Path) -> None:
     sweeps = []
     for slower in (1.0, 1.2):

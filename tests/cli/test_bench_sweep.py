@@ -70,6 +70,60 @@ def test_two_images_and_lists(image: Path, tmp_path: Path) -> None:
     assert len(found.samples) == found.wanted == 12 * 2 * 7
 
 
+def test_what_an_image_does_not_tell(tmp_path: Path) -> None:
+    """It counts, is kept, and the sweep goes on with nothing else."""
+    guest, diff, results = (tmp_path / name for name in ("guest", "diff", "results"))
+    guest.write_bytes(b"\x7fELF" + image_bytes(32)[4:])
+    with diff.open("wb") as file:
+        file.truncate(guest.stat().st_size)
+        file.seek(8192)
+        file.write(b"news" * 1024)
+    told = ("--image-format", "raw", "--page-size", "16KiB", "--diff")
+    blocks = ("--block", "low:0:64KiB", "--block", "high:4GiB:64KiB")
+    assert sweep(guest, results, *told, str(diff), *blocks, "-q").code == 0
+    found = read_results(str(results))
+    (image,) = found.plan.images
+    assert (image.format, image.given_format, image.page_size) == ("raw", "raw", 16384)
+    assert (image.diffs, image.bytes) == ((str(diff),), 131072)
+    assert [(b.name, b.guest_address) for b in image.layout] == [
+        ("low", 0),
+        ("high", 1 << 32),
+    ]
+    assert found.samples[0].result.blocks == image.layout
+    alike = ("--format", *told[1:], diff, *blocks, "-c", "lz4", "-g", "page")
+    ran = command("run", guest, *alike, "--json")
+    streams = {s.result.stream_bytes for s in found.samples if s.setting == 0}
+    assert streams == {ran.json["stream"]["bytes"]}
+    before = results.read_bytes()
+    for other in ((*told, str(diff)), (*told[:-1], *blocks)):
+        done = sweep(guest, results, *other)
+        assert done.code == 10
+        assert "a sweep with other images" in sentence(done)
+    assert sweep(guest, results, *told, str(diff), *blocks, "-q").code == 0
+    assert results.read_bytes() == before
+
+
+def test_a_last_page_that_is_cut_off(tmp_path: Path) -> None:
+    guest, results = tmp_path / "guest", tmp_path / "results"
+    guest.write_bytes(image_bytes(32)[:-100])
+    done = sweep(guest, results)
+    assert done.code == 3
+    assert "--pad" in sentence(done)
+    assert sweep(guest, results, "--pad", "-q").code == 0
+    assert read_results(str(results)).plan.images[0].pad
+
+
+def test_an_image_that_is_not_what_is_said_of_it(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = sweep(image, results, "--block", "low:0:64KiB")
+    assert done.code == 2
+    assert "correct --block" in sentence(done)
+    done = sweep(image, results, "--image-format", "elf")
+    assert done.code == 3
+    done = sweep(image, results, "--image-format", "book")
+    assert (done.code, results.exists()) == (2, False)
+
+
 def test_a_plan_from_a_file(image: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_text('rounds = 5\n[[sweep]]\ncodec = "lz4"\nlevel = [1, 2]\nthreads = 1')
@@ -88,7 +142,7 @@ def test_a_plan_from_a_file(image: Path, tmp_path: Path) -> None:
         (["-l", "x"], 2, "'x' is not a level, or levels as in 1-9"),
         (["-l", "3-1"], 2, "'3-1' runs backwards"),
         (["-l", "1-1001"], 2, "are more than 1000 levels"),
-        (["-l", "99"], 5, "lz4 has levels"),
+        (["-l", "99"], 2, "lz4 has levels"),
         (["-g", "book"], 2, "'book' is not one of page, packet, stream"),
         (["-t", "0"], 2, "'0' is not a positive number"),
         (["--rounds", "4"], 2, "a sweep takes 5 to 1000 rounds: fewer cannot tell"),
@@ -122,6 +176,10 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     done = command(*base)
     assert done.code == 2
     assert "plan.toml has no table [[sweep]]" in sentence(done)
+    plan.write_text('[[sweep]]\ncodec = "lz4"\nlevel = 99')
+    done = command(*base)
+    assert done.code == 2
+    assert "plan.toml: [[sweep]] number 1: level: lz4 has levels" in sentence(done)
 
 
 def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from migcomp.convert.convert import formats
+from migcomp.convert.formats import FORMATS
 from tests.cli.conftest import (
     COMMAND,
     Outcome,
@@ -86,12 +86,17 @@ def test_through_pipes(guest: Path) -> None:
         (["--to", "raw", "-c", "zlib"], "format raw has no codecs"),
         (["--to", "qemu", "-c", "zstd"], "and not zstd"),
         (["--to", "seekable-zstd", "-c", "zlib"], "codecs zstd, and not zlib"),
+        (["--to", "seekable-zstd", "-l", "99"], "zstd has levels -131072 to 22, not"),
+        (["--to", "kdump", "-c", "zlib", "-l", "99"], "zlib has levels 0 to 9, not 99"),
+        (["--to", "kdump", "-c", "none", "-l", "3"], "none has only level 0, not 3"),
+        (["--to", "lime", "-l", "1"], "format lime has no codecs"),
     ],
 )
 def test_wrong_use(guest: Path, tmp_path: Path, options: list[str], words: str) -> None:
     done = command("convert", guest, tmp_path / "out", *options)
     assert done.code == 2
     assert words in done.errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
@@ -108,11 +113,29 @@ def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
     assert other.read_bytes() == a_stream()[1].memory
 
 
+def test_lost_addresses_are_told_on_standard_error(big: Path, tmp_path: Path) -> None:
+    blocks = ["--block=low:0:80KiB", "--block=high:4GiB:80KiB"]
+    to_qemu: list[str | Path] = [
+        "convert",
+        big,
+        tmp_path / "x",
+        "--to",
+        "qemu",
+        "--force",
+        *blocks,
+    ]
+    done = command(*to_qemu)
+    assert done.code == 0
+    assert done.errors.startswith("migcomp: a QEMU stream tells no guest addresses: ")
+    assert done.errors.count("\n") == 1
+    assert command(*to_qemu, "-q").errors == ""
+
+
 def test_a_spoilt_image_leaves_nothing(guest: Path, tmp_path: Path) -> None:
     stream = bytearray(guest.read_bytes())
     stream[stream.index(b"\x78\x01") + 20] ^= 0x55
     guest.write_bytes(stream)
-    for to in formats():
+    for to in FORMATS:
         done = command("convert", guest, tmp_path / "out", "--to", to)
         assert done.code == 3
         assert f"{guest}: page 3: " in sentence(done)
@@ -138,7 +161,7 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("to", formats())
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_file_that_may_not_grow(big: Path, tmp_path: Path, to: str) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
@@ -154,7 +177,7 @@ def test_a_file_that_may_not_grow(big: Path, tmp_path: Path, to: str) -> None:
     assert list(tmp_path.iterdir()) == [big]
 
 
-@pytest.mark.parametrize("to", formats())
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_full_disk(big: Path, tmp_path: Path, to: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.cli.test_terminal import on_terminal
 from tests.conftest import folder_names
 
 PAGE = 4096
+SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 
 def test_one_screen(image: Path) -> None:
@@ -21,11 +23,21 @@ def test_one_screen(image: Path) -> None:
     assert told.code == 0, told.errors
     lines = told.text.splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) <= 45
-    assert lines[0].startswith("guest.raw: 1.17 MiB of memory, of which ")
+    assert len(lines) <= 40
+    assert lines[0].startswith("guest.raw: 1.17 MiB of memory, ")
+    assert lines[2].startswith("  - Leave out zero and same-filled pages, 50.0 % of ")
     for word in ("zero pages left out", "zstd in packets", "equal pages once"):
         assert word in told.text
-    assert "50.0 % of the pages are zero or same-filled" in told.text
+
+
+def test_one_screen_with_all_there_is_to_tell() -> None:
+    """More than what a page of text has would be no screen."""
+    heap = SAMPLES / "heap-8m.raw"
+    told = program("explain", heap, "--previous", SAMPLES / "writer-4m.raw")
+    assert told.code == 0, told.errors
+    assert len(told.text.splitlines()) <= 50
+    for word in ("zstd with dictionary", "zstd deltas", "XBZRLE"):
+        assert word in told.text
 
 
 def test_every_cell_fits(image: Path, tmp_path: Path) -> None:
@@ -79,6 +91,22 @@ def test_json(image: Path) -> None:
         )
 
 
+def test_a_page_that_is_cut_off(tmp_path: Path) -> None:
+    """Refused as by the other commands, with what this one can do about it."""
+    odd = tmp_path / "odd.raw"
+    odd.write_bytes(b"x" * 5000)
+    told = command("explain", odd)
+    assert told.code == 3
+    assert "5000 bytes, which is no multiple of the page size 4096" in sentence(told)
+    assert "--pad" in sentence(told)
+    padded = command("explain", odd, "--pad", "--previous", odd, "--json").json
+    assert padded["image"]["bytes"] == 2 * PAGE
+    assert padded["pages"]["total"] == 2
+    text = command("explain", odd, "--pad").text
+    assert text.startswith("odd.raw: 8.00 KiB of memory")
+    assert "4.88 KiB" not in text
+
+
 def test_standard_input(image: Path) -> None:
     told = program("explain", "-", "--json", stdin=image.read_bytes())
     assert told.json["pages"]["total"] == 300
@@ -101,7 +129,8 @@ def test_pictures(image: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     text = page.read_text()
     assert text.startswith("<!DOCTYPE html>")
-    assert text.count("<svg") == 10
+    assert text.count("<svg") == 12
+    assert re.search(r"<h1>guest.raw: .*</h1>\s*<p class=\"lead\">1.17 MiB of", text)
     again = command("explain", image, "--html", page)
     assert again.code == 7
     assert "exists already" in sentence(again)
@@ -184,7 +213,7 @@ def test_the_reader_goes_away(image: Path) -> None:
 def test_the_advice_is_in_the_json(image: Path) -> None:
     told = command("explain", image, "--json")
     advice = json.loads(told.stdout)["advice"]
-    assert advice[0].startswith("50.0 % of the pages")
+    assert advice[0].startswith("Leave out zero and same-filled pages, 50.0 % of all")
     zeros = image.with_name("zeros.raw")
     zeros.write_bytes(bytes(64 * PAGE))
     (only,) = command("explain", zeros, "--json").json["advice"]

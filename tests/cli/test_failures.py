@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from migcomp.convert.convert import formats
+from migcomp.convert.formats import FORMATS
 from tests.cli.conftest import (
     COMMAND,
     command,
@@ -151,7 +151,7 @@ def test_a_full_disk(image: Path, stream: Path) -> None:
         ["sample", "--size", "1MiB", "-o", FULL],
     )
     conversions: list[list[str | Path]] = [
-        ["convert", image, FULL, "--to", to] for to in formats()
+        ["convert", image, FULL, "--to", to] for to in FORMATS
     ]
     for arguments in (*many, *conversions):
         done = command(*arguments)

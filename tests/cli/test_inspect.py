@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PAGE, command, program, sentence
-from tests.conftest import dissect
 from tests.qemu_tools import a_stream as qemu_stream
+from tests.stream_anatomy import dissect
 
 
 def test_the_contents_are_those_of_the_run(
@@ -218,3 +218,10 @@ def test_a_qemu_stream(tmp_path: Path) -> None:
     assert as_raw["image"]["format"] == "raw"
     piped = program("inspect", "-", "--json", stdin=stream).json
     assert piped["facts"] == found["facts"]
+
+
+def test_diffs_are_no_part_of_a_stream(make_stream: Callable[..., Path]) -> None:
+    stream = make_stream()
+    said = command("inspect", stream, "--diff", stream)
+    assert said.code == 3
+    assert "is migcomp, and cannot have diffs" in sentence(said)

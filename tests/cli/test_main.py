@@ -111,7 +111,13 @@ def imported(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["bench", "--help"], ["run", "--help"], ["completion", "bash"]],
+    [
+        ["--help"],
+        ["bench", "--help"],
+        ["run", "--help"],
+        ["convert", "--help"],
+        ["completion", "bash"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     modules = imported(*arguments)
@@ -133,8 +139,25 @@ def test_what_is_not_kept_needs_no_output(image: Path) -> None:
     assert not modules & {"migcomp.outputs", "migcomp.stream.reader", "tempfile"}
 
 
-def test_json_needs_no_rich(image: Path) -> None:
-    assert "rich" not in imported("run", str(image), "--json")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["inspect"],
+        ["inspect", "--page", "0"],
+        ["explain"],
+        ["simulate", "--link", "1Gbit"],
+    ],
+)
+def test_json_needs_no_rich(image: Path, arguments: list[str]) -> None:
+    assert "rich" not in imported(*arguments, str(image), "--json")
+
+
+def test_json_of_a_stream_needs_no_rich(image: Path, tmp_path: Path) -> None:
+    stream = str(tmp_path / "stream.migc")
+    imported("run", "-q", str(image), "-o", stream)
+    for arguments in (["inspect"], ["inspect", "--page", "0"], ["verify"]):
+        assert "rich" not in imported(*arguments, stream, "--json")
 
 
 def test_the_installed_command_is_the_module(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PAGE, command, image_bytes, program, sentence
-from tests.conftest import dissect
+from tests.stream_anatomy import dissect
 
 
 @pytest.mark.parametrize(

@@ -248,8 +248,8 @@ def test_wrong_options(image: Path, options: list[str], words: str) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["-l", "99"], 5, "levels -131072 to 22, not 99"),
-        (["-c", "zlib", "-l", "10"], 5, "levels 0 to 9, not 10"),
+        (["-l", "99"], 2, "levels -131072 to 22, not 99"),
+        (["-c", "zlib", "-l", "10"], 2, "levels 0 to 9, not 10"),
         (["--handler", "no.such:thing"], 5, "cannot be imported"),
         (["--handler", "tests.cli.codec_of_ours:Broken"], 6, "failed on page"),
     ],

@@ -185,12 +185,12 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("--link", "1Gbit", "--costs", "none.json"), 3, "none.json"),
         (
             ("--link", "1Gbit", "--engine", "packets", "--level", "99"),
-            5,
+            2,
             "levels",
         ),
         (
             ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4", "-l", "99"),
-            5,
+            2,
             "lz4",
         ),
     ],

@@ -171,9 +171,9 @@ def opened(path: Path) -> list[int]:
     with opening(str(path), quiet=False, color="auto") as show:
         assert show is not None
 
-        def watch(done: int) -> None:
+        def watch(done: int, copy: int = 0, /) -> None:
             told.append(done)
-            show(done)
+            show(done, copy)
 
         with open_image(str(path), watch=watch):
             pass
@@ -183,12 +183,17 @@ def opened(path: Path) -> list[int]:
 def test_progress_while_a_pipe_is_copied_to_be_opened(terminal: Terminal) -> None:
     told: list[int] = []
     with piped(a_stream()[0][:60_000]) as path, pytest.raises(ImageError):
-        open_image(path, watch=told.append)
+        open_image(path, watch=lambda done, copy=0: told.append(done))
     assert told[0] == 60_000
     with opening("-", quiet=False, color="auto") as watch:
         assert watch is not None
         watch(5 << 20)
-    assert "5.00 MiB" in plain(terminal.getvalue())
+        assert "5.00 MiB" in plain(terminal.getvalue())
+        assert "copy" not in plain(terminal.getvalue())
+    with opening("-", quiet=False, color="auto") as watch:
+        assert watch is not None
+        watch(6 << 20, 7 << 20)
+    assert "6.00 MiB, 7.00 MiB in a temporary copy" in plain(terminal.getvalue())
     assert "%" not in plain(terminal.getvalue())
 
 

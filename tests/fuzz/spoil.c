@@ -23,7 +23,7 @@ static uint64_t below(uint64_t limit)
 static void spoil(uint8_t *data, size_t size)
 {
     for (uint64_t i = 0; i <= below(4); i++) {
-        size_t at = below(size);
+        size_t at = below(size), from;
 
         switch (below(4)) {
         case 0:
@@ -36,8 +36,9 @@ static void spoil(uint8_t *data, size_t size)
             memset(data + at, below(2) ? 0xFF : 0, below(size - at) % 9);
             break;
         default:
-            memmove(data + at, data + below(size - below(size - at)) / 2,
-                    below(size - at) % 64);
+            from = below(size);
+            memmove(data + at, data + from,
+                    below(size - (from > at ? from : at)) % 64);
         }
     }
 }

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ import pytest
 from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS
 from tests.c.programs import CORE, SANITIZERS, compiler
-from tests.conftest import compressed, dissect, make_page, make_pages
+from tests.conftest import PAGE, compressed, make_page, make_pages
+from tests.core_tools import a_map, a_queue
 from tests.qemu_tools import BLOCKS, Writer
+from tests.stream_anatomy import dissect
 
 HERE = Path(__file__).parent
 #: Sources of the core that each target needs; every codec besides.
@@ -30,7 +33,7 @@ TARGETS = {
         *("codec", "guard", "handlers"),
     ),
     "record_body": (
-        *("decompress", "record", "page_write", "pages", "xxh64", "event"),
+        *("block", "decompress", "record", "page_write", "pages", "xxh64", "event"),
         *("page_fetch", "page_map", "xbzrle", "crc32c"),
         *("codec", "guard", "handlers"),
     ),
@@ -65,8 +68,27 @@ def record_bodies() -> Iterator[bytes]:
             yield bytes([grouping, 1, record.pages - 1]) + record.body
 
 
+def delta_bodies() -> Iterator[bytes]:
+    """Against what record_body.c has as the receiver's memory; every other one to
+    be salvaged."""
+    had = bytearray(i * i >> 5 & 0xFF for i in range(8 * PAGE))
+    new = bytearray(had)
+    new[PAGE + 9], new[4 * PAGE : 5 * PAGE] = 1, bytes(PAGE)
+    for number, (codec, grouping) in enumerate(product(("zstd", "lz4"), (0, 1))):
+        with a_queue(codec, grouping=grouping, deltas=True) as queue:
+            request = queue.get_request()
+            request.load(a_map(new), 0, 8, 0, 0, None, a_map(had))
+            queue.submit_request(request)
+            queue.collect_request()
+            body = request.classes + request.details + bytes(memoryview(request))
+        library = 2 + number // 2
+        yield bytes([grouping, 0x80 | number % 2 << 6 | library, 7]) + body
+
+
 def seeds(target: str) -> list[bytes]:
-    return [qemu_records()] if target == "qemu_ram" else list(record_bodies())
+    if target == "qemu_ram":
+        return [qemu_records()]
+    return [*record_bodies(), *delta_bodies()]
 
 
 def build(

@@ -7,8 +7,9 @@ import pytest
 
 from migcomp.restore import verify
 from migcomp.stream.reader import open_stream
-from tests.conftest import decode, memory_file, restored, salvaged
+from tests.conftest import memory_file, restored, salvaged
 from tests.golden.make import FOLDER, GOLDEN, Golden
+from tests.stream_anatomy import decode
 
 every = pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
 

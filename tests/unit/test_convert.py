@@ -7,6 +7,7 @@ import os
 import struct
 import zlib
 from contextlib import ExitStack
+from importlib import import_module
 from io import FileIO
 from pathlib import Path
 from random import Random
@@ -16,8 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migcomp.convert.convert import Wish, check_codec, convert, formats
-from migcomp.errors import ImageError, MigcompError
+from migcomp.convert import convert as convert_module
+from migcomp.convert.addresses import warning
+from migcomp.convert.convert import Wish, convert
+from migcomp.convert.formats import FORMATS
+from migcomp.errors import ImageError
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from migcomp.results import Block
@@ -75,22 +79,52 @@ def into_pipe(data: bytes, to: str, **options: object) -> bytes:
     return received[0]
 
 
-def test_formats() -> None:
-    assert formats() == (
-        "raw",
-        "qemu",
-        "migcomp",
-        "seekable-zstd",
-        "lime",
-        "elf",
-        "kdump",
-    )
-    check_codec("qemu", "zlib")
-    check_codec("raw", None)
-    with pytest.raises(MigcompError, match="format raw has no codecs"):
-        check_codec("raw", "zlib")
-    with pytest.raises(MigcompError, match="has codecs none, zlib, and not zstd"):
-        check_codec("qemu", "zstd")
+def test_each_format_has_the_writer_of_its_name() -> None:
+    folder = Path(convert_module.__file__).parent
+    others = {"__init__", "addresses", "convert", "flat", "formats", "stored"}
+    names = {path.stem for path in folder.glob("*.py")} - others
+    assert names == {name.replace("-", "_") for name in FORMATS}
+    for name in FORMATS:
+        module = import_module(f"migcomp.convert.{name.replace('-', '_')}")
+        assert name == module.FORMAT
+
+
+# --- Guest addresses -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "length", "end"),
+    [
+        (b"pc-i440fx-7.2", 0xE000_0000, "0xc0000000"),
+        (b"pc-i440fx-7.2", 0xDFFF_F000, ""),
+        (b"pc-q35-7.2", 0xB000_0000, "0x80000000"),
+        (b"pc-q35-7.2", 0xAFFF_F000, ""),
+    ],
+)
+def test_memory_above_the_hole_of_a_pc(machine: bytes, length: int, end: str) -> None:
+    writer = Writer(((b"pc.ram", length // PAGE),))
+    writer.start(name_of(machine))
+    writer.end_ram()
+    with memory_file(writer.finish()) as path, open_image(path) as image:
+        for to in FORMATS:
+            said = warning(image, to)
+            if end and to in ("elf", "kdump", "lime", "migcomp"):
+                assert f"pc.ram has from {end} on" in said
+            else:
+                assert said == ""
+
+
+def test_blocks_that_a_qemu_stream_puts_elsewhere() -> None:
+    data = make_pages("noise", "noise")
+    low, high = Block("pc.ram", PAGE, 0), Block("high", PAGE, 1 << 32)
+    for layout, moved in (((low, high), True), ((), False)):
+        with memory_file(data) as path, open_image(path, layout=layout) as image:
+            said = warning(image, "qemu")
+            assert warning(image, "elf") == ""
+        if moved:
+            assert "RAM block high, at 0x100000000, to be at 0x100000" in said
+        else:
+            assert said == ""
 
 
 # --- To raw ---------------------------------------------------------------------------

@@ -279,6 +279,21 @@ def test_a_vmem_and_its_state(tmp_path: Path, suffix: str, name: str) -> None:
         open_image(str(memory))
 
 
+def test_a_vmem_that_is_laid_out_has_no_diffs(tmp_path: Path) -> None:
+    memory, state = tmp_path / "guest.vmem", tmp_path / "guest.vmss"
+    memory.write_bytes(MEMORY)
+    state.write_bytes(vmware_state(REGIONS))
+    diff = tmp_path / "diff"
+    with diff.open("wb") as file:
+        file.truncate(len(MEMORY) - PAGE)
+        file.seek(len(MEMORY) - PAGE)
+        file.write(A)
+    with pytest.raises(ImageError, match=r"guest.vmem is laid out by .*guest.vmss, "):
+        open_image(str(memory), diffs=[str(diff)])
+    with open_image(str(memory), diffs=[str(diff)], format="raw") as image:
+        assert content(image) == MEMORY[:-PAGE] + A
+
+
 def test_a_state_that_holds_the_memory() -> None:
     for regions, blocks in ((REGIONS, BLOCKS), ([], (Block("ram@0x0", 6 * PAGE, 0),))):
         data = vmware_state(regions, memory=MEMORY, magic=0xBAD1BAD1)

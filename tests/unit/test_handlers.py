@@ -14,14 +14,8 @@ from migcomp.errors import (
     CodecUnavailable,
     WorkerError,
 )
-from tests.conftest import (
-    KINDS,
-    PAGE,
-    compressed,
-    decode,
-    make_pages,
-    restored,
-)
+from tests.conftest import KINDS, PAGE, compressed, make_pages, restored
+from tests.stream_anatomy import decode
 
 DATA = make_pages(*((kind, n % 3) for n in range(30) for kind in KINDS))
 

@@ -25,22 +25,15 @@ from migcomp.errors import CodecUnavailable, StreamError
 from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
-    END,
-    INDEX,
     PAGE,
-    PAGES,
-    ZEROS,
-    Anatomy,
-    Rec,
     compressed,
-    dissect,
     make_pages,
     memory_file,
     restored,
     salvage_unread,
     salvaged,
-    sealed,
 )
+from tests.stream_anatomy import END, INDEX, PAGES, ZEROS, Anatomy, Rec, dissect, sealed
 
 pytestmark = pytest.mark.usefixtures("bounded_memory")
 

@@ -15,6 +15,7 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +167,9 @@ def test_a_dictionary_that_takes_too_much_memory() -> None:
 
 def test_no_room_for_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
+        def fileno(self) -> int:
+            return 2
+
         def write(self, data: bytes) -> int:
             raise OSError(28, os.strerror(28))
 
@@ -176,9 +180,41 @@ def test_no_room_for_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     monkeypatch.setattr("tempfile.TemporaryFile", lambda buffering: Full())
+    monkeypatch.setattr("migcomp.images.packed._room", lambda fd: 1 << 30)
     sentence = refusal(virsh_save(gzip.compress(STREAM), 1))
     assert "No space left on device" in sentence
     assert "set TMPDIR" in sentence
+
+
+def test_a_copy_leaves_others_some_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros take none of it."""
+    status = SimpleNamespace(f_bavail=len(STREAM) // 4096 + 1, f_frsize=4096)
+    monkeypatch.setattr("os.fstatvfs", lambda fd: status)
+    sentence = refusal(virsh_save(gzip.compress(STREAM), 1))
+    assert "more than the" in sentence
+    assert "set TMPDIR" in sentence
+    status.f_bavail *= 2
+    zeros = gzip.compress(STREAM) + gzip.compress(bytes(64 << 20))
+    with memory_file(virsh_save(zeros, 1)) as path:
+        assert content(path) == MEMORY
+
+
+@pytest.mark.usefixtures("bounded_memory")
+def test_a_plain_bomb_is_not_unpacked_to_its_end() -> None:
+    zeros = zstandard.compress(bytes(64 << 20)) * 64
+    sentence = refusal(virsh_save(zstandard.compress(STREAM) + zeros, 5))
+    assert "is no guest's memory" in sentence
+    assert "1.00 GiB and more" in sentence
+
+
+def test_how_large_a_copy_gets_is_told() -> None:
+    told = []
+    with (
+        memory_file(virsh_save(gzip.compress(STREAM), 1)) as path,
+        open_image(path, watch=lambda done, copy=0: told.append((done, copy))) as image,
+    ):
+        copied = os.fstat(image.fd).st_size
+        assert (Path(path).stat().st_size, copied) in told
 
 
 def test_lzop_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,28 @@ def test_a_damaged_block_spoils_no_other() -> None:
     assert contents((PACKED, bad), part(0, PAGE), blocks) == PAGES[1]
 
 
+def test_raw_blocks_need_no_codec() -> None:
+    page_map = _core.PageMap(
+        FULL,
+        [],
+        PAGE,
+        False,
+        entries=part(0, PAGE, _core.STORED_RAW_PART),
+        blocks=block(0, len(FULL), len(FULL)),
+    )
+    assert page_map.encoded
+    with pytest.raises(ValueError, match="without a queue"):
+        page_map.read(0, 1)
+    sink = BytesIO()
+    ram = [Block("ram", PAGE, 0)]
+    with (
+        memory_file(FULL) as path,
+        MappedImage(open_file(path), "raw", ram, page_map, PAGE, {}) as image,
+    ):
+        compress(image, sink, Choice())
+    assert restored(sink.getvalue()) == PAGES[1]
+
+
 def test_blocks_need_a_codec() -> None:
     page_map = _core.PageMap(
         PACKED,

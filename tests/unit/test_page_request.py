@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import array
+import errno
+import mmap
 import os
-import random
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from migcomp import _core
+from migcomp import ThreadedWorkqueue, _core
+from migcomp.codecs import open_codec
 from migcomp.errors import PageError
 from tests.core_tools import PAGE, a_map, a_queue, noise, text
 
@@ -37,18 +39,6 @@ def unpacking() -> Iterator[_core.PageRequest]:
         yield queue.get_request()
 
 
-def compressed(content: bytes, codec: str = "zlib") -> tuple[bytes, int]:
-    """The body of the record, and its checksum."""
-    pages = len(content) // PAGE
-    with a_queue(codec) as queue:
-        request = queue.get_request()
-        request.load(a_map(content), 0, pages, WHOLE, 0)
-        queue.submit_request(request)
-        queue.collect_request()
-        body = request.classes + request.details + bytes(memoryview(request))
-    return body, _core.xxh64(body)
-
-
 def test_a_request_classifies_and_compresses() -> None:
     content = bytes(PAGE) + b"12345678" * 512 + noise(1) + text(1)
     with a_queue() as queue:
@@ -67,6 +57,29 @@ def test_a_request_classifies_and_compresses() -> None:
         items = [item for page in (1, 2, 3) for item in (page, hashes[page])]
         assert list(struct.unpack("<6Q", request.hashes)) == items
         assert request.elapsed_ns > 0
+
+
+def test_many_pages_have_their_hashes() -> None:
+    """Whether they are hashed together or, as the last few, one by one."""
+    pages = [
+        bytes(PAGE) if n % 5 == 1 else noise(1, n) if n % 3 else text(2)[n : n + PAGE]
+        for n in range(30)
+    ]
+    content = b"".join(pages)
+    items = [x for n in range(30) if n % 5 != 1 for x in (n, _core.xxh64(pages[n]))]
+    with a_queue(pages_max=30) as queue:
+        request = queue.get_request()
+        request.load(a_map(content), 0, 30, WHOLE, 0)
+        queue.submit_request(request)
+        assert queue.collect_request() is request
+        assert list(struct.unpack("<48Q", request.hashes)) == items
+        body = request.classes + request.details + bytes(memoryview(request))
+    with a_queue(pages_max=30, kind=_core.decompressor) as queue:
+        request = queue.get_request()
+        request.load_record(body, 0, 30, 0, _core.xxh64(body), False)
+        queue.submit_request(request)
+        assert queue.collect_request() is request
+        assert list(struct.unpack("<48Q", request.hashes)) == items
 
 
 @pytest.mark.parametrize("codec", ["zstd", "zlib", "lz4"])
@@ -224,6 +237,35 @@ def test_stages(packing: _core.PageRequest) -> None:
     assert packing.stage == COMPRESS
 
 
+def test_stages_know_no_previous_versions() -> None:
+    """They would compress against what the thread had last."""
+    with a_queue("zstd", grouping=PACKET, deltas=True) as queue:
+        request = queue.get_request()
+        request.load(a_map(text(2)), 0, 2, WHOLE, 0, None, a_map(noise(2)))
+        for stage in (CLASSIFY, COMPRESS):
+            with pytest.raises(ValueError, match="no such stage"):
+                request.stage = stage
+        request.stage = WHOLE
+        queue.submit_request(request)
+        queue.collect_request()
+
+
+def test_a_channel_has_one_thread() -> None:
+    """Two of them would use its compressor at once."""
+    library = open_codec("zlib", grouping="stream").library
+    job: dict[str, Any] = {"page_size": PAGE, "pages_max": 1, "channels": 3}
+    with ThreadedWorkqueue(
+        "x", 2, 1, handler=_core.compressor(library, level=1, grouping=2, **job)
+    ) as queue:
+        first, second = (queue.get_request(thread=thread) for thread in (0, 1))
+        for request, others in ((first, (1,)), (second, (0, 2))):
+            for channel in others:
+                with pytest.raises(ValueError, match=f"{channel} needs a request of"):
+                    request.load(a_map(noise(1)), 0, 1, WHOLE, channel)
+        first.load(a_map(noise(1)), 0, 1, WHOLE, 2)
+        second.load(a_map(noise(1)), 0, 1, WHOLE, 1)
+
+
 def test_numbers_that_run_code_cannot_pull_the_request_away() -> None:
     queue = a_queue(kind=_core.decompressor)
     request = queue.get_request()
@@ -258,83 +300,38 @@ def test_reading_from_a_file(packing: _core.PageRequest, tmp_path: Path) -> None
 # --- Records ---
 
 
-@pytest.mark.parametrize("codec", ["none", "zlib", "lz4", "zstd"])
-def test_records_come_back(codec: str, tmp_path: Path) -> None:
-    content = text(2) + bytes(PAGE) + noise(2) + b"abcdefgh" * 512
-    body, checksum = compressed(content, codec)
-    path = tmp_path / "image"
-    with (
-        path.open("wb") as file,
-        a_queue(
-            codec,
-            kind=_core.decompressor,
-            fill_zeros=True,
-            output_fd=file.fileno(),
-        ) as queue,
-    ):
+def test_pages_that_no_file_is_long_enough_for(tmp_path: Path) -> None:
+    with a_queue() as queue, (tmp_path / "pages").open("wb") as file:
         request = queue.get_request()
-        request.load_record(array.array("B", body), 5, 6, 0, checksum, False)
+        request.load(a_map(bytes(PAGE) + noise(1)), 0, 2, WHOLE, 0)
         queue.submit_request(request)
         queue.collect_request()
-        assert bytes(memoryview(request)) == content
-    assert path.read_bytes() == bytes(5 * PAGE) + content
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            request.write_pages(file.fileno(), 2**63 - 1)
 
 
-@pytest.mark.parametrize(
-    ("fd", "first_page", "words"),
-    [(2**20, 0, "descriptor"), (1, 2**63, "too large"), (1, 2**52, "too large")],
-)
-def test_an_output_that_cannot_be_written(fd: int, first_page: int, words: str) -> None:
-    body, checksum = compressed(text(1))
-    queue = a_queue(kind=_core.decompressor, output_fd=fd)
-    request = queue.get_request()
-    request.load_record(body, first_page, 1, 0, checksum, False)
-    queue.submit_request(request)
-    with pytest.raises(OSError, match=words):
-        queue.collect_request()
-    queue.destroy()
-
-
-def test_every_broken_record_is_an_error() -> None:
-    content = text(1) + b"abcdefgh" * 512 + noise(1) + bytes(PAGE)
-    body, _ = compressed(content)
-    broken = [body[:size] for size in range(0, len(body), 97)]
-    broken += [bytes([5]) + body[1:], body + b"!", b"\2" * 4 + bytes(32)]
-    broken += [random.Random(seed).randbytes(1 + seed * 50) for seed in range(50)]
-    for record in broken:
-        queue = a_queue(kind=_core.decompressor)
+def test_a_queue_that_goes_while_its_pages_are_looked_at(tmp_path: Path) -> None:
+    path, raised = tmp_path / "image", []
+    path.write_bytes(noise(1024))
+    with path.open("r+b") as file:
+        image = mmap.mmap(file.fileno(), 0)
+        queue = a_queue("none", 1024)
         request = queue.get_request()
-        request.load_record(record, 0, 4, 0, _core.xxh64(record), False)
-        queue.submit_request(request)
-        with pytest.raises(PageError) as raised:
-            queue.collect_request()
-        assert 0 <= raised.value.page < 4
-        queue.destroy()
-
-
-def test_a_wrong_checksum_is_the_inputs_fault() -> None:
-    body, checksum = compressed(text(1))
-    queue = a_queue(kind=_core.decompressor)
-    request = queue.get_request()
-    request.load_record(body, 9, 1, 0, checksum ^ 1, False)
-    queue.submit_request(request)
-    with pytest.raises(PageError, match="page 9: the record's checksum") as raised:
-        queue.destroy()
-    assert raised.value.of_input
-
-
-def test_stale_results_are_gone_after_a_load(tmp_path: Path) -> None:
-    """Deduplication that belongs to other pages is not looked at."""
-    body = bytes([DEDUPLICATED]) + struct.pack("<Q", 900)
-    null = Path(os.devnull).open("rb")  # noqa: SIM115
-    with null, a_queue(kind=_core.decompressor, dedup=True) as queue:
-        request = queue.get_request()
-        request.load_record(body, 1000, 1, 0, _core.xxh64(body), False)
+        request.load(_core.PageMap(image, [(0, 1024, 0)], PAGE, True), 1, 1023, 1, 0)
         queue.submit_request(request)
         queue.collect_request()
-        assert request.counts == (0, 0, 1, 0, 0)
-        request.restore_deduplicated(null.fileno())
-        assert bytes(memoryview(request)) == bytes(PAGE)
-        request.load_record(body, 0, 1, 0, _core.xxh64(body), False)
-        request.restore_deduplicated(null.fileno())
-        assert request.counts == (0, 0, 0, 0, 0)
+        file.truncate(1023 * PAGE)
+
+    def look() -> None:
+        try:
+            request.entropies()
+        except PageError as error:
+            raised.append(error.page)
+        except ValueError:  # it went before
+            raised.append(1)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    del queue
+    thread.join()
+    assert raised == [1]

@@ -157,8 +157,8 @@ def measurement(*sizes: int, sampled: float = 0.5) -> Measurement:
 def test_how_sure_it_is() -> None:
     alike = measurement(*[100] * 9)
     assert alike.uncertainty([100] * 9) == 0
-    # Differences of 2: a variance of 2, 2.75 * sqrt(2 / 4 * 0.5) / 10.
-    assert alike.uncertainty([9, 11, 9, 11]) == pytest.approx(0.1375, rel=1e-2)
+    # Differences of 2: a variance of 2, 3.18 * sqrt(2 / 4 * 0.5) / 10.
+    assert alike.uncertainty([9, 11, 9, 11]) == pytest.approx(0.159, rel=1e-2)
     assert measurement(1, 2, sampled=1.0).uncertainty([1, 2]) == 0
     assert measurement(1).uncertainty([1]) is None
 

@@ -27,7 +27,6 @@ from tests.conftest import (
     PAGE,
     await_threads,
     compressed,
-    dissect,
     make_pages,
     memory_file,
     restored,
@@ -35,6 +34,7 @@ from tests.conftest import (
 )
 from tests.sinks import Sink
 from tests.small_streams import COUNT, DATA, sound
+from tests.stream_anatomy import dissect
 
 # --- Targets ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,13 @@ from migcomp.bench.records import from_record, to_record
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
 from migcomp.errors import ResultsError
+from migcomp.report import compare_terminal, sweep_terminal
+from migcomp.report.compare_figures import compare_table
+from migcomp.report.html.sweep import to_html
 from migcomp.report.sweep_figures import sweep_table
 from migcomp.report.sweep_json import compare_to_json, sweep_to_json
-from migcomp.report.sweep_terminal import render
-from migcomp.report.tables import to_prometheus
+from migcomp.report.sweep_samples import sample_table, write_csv, write_jsonl
+from migcomp.report.tables import to_markdown, to_prometheus
 from tests.conftest import REPOSITORY
 from tests.sweeps import MACHINE, make_sweep, setting
 
@@ -51,6 +54,19 @@ def test_all_comes_back(results: Path) -> None:
     assert kinds == ["plan", "machine"] + ["sample"] * 12
     assert SWEEP.wanted == 12
     assert [len(series.samples) for series in SWEEP.series] == [5, 5]
+
+
+def test_a_file_from_before_images_had_options_goes_on(results: Path) -> None:
+    lines = results.read_text().splitlines(keepends=True)
+    plan = json.loads(lines[0])
+    for key in ("given-format", "layout", "diffs", "pad"):
+        del plan["images"][0][key]
+    old = "".join([json.dumps(plan) + "\n", *lines[1:-1]]).encode()
+    results.write_bytes(old)
+    with ResultsFile(str(results), SWEEP.plan) as file:
+        file.add(MACHINE, SWEEP.samples[-1])
+    assert results.read_bytes() == old + lines[-1].encode()
+    assert read_results(str(results)) == SWEEP
 
 
 @pytest.mark.parametrize("left", [0, 1, 5, 11])
@@ -181,6 +197,17 @@ def changed(record: object, key: str, value: object) -> bytes:
         ("result.stream-bytes", 1 << 64, "result.stream-bytes is too large"),
         ("result.wall-seconds", 0, "it measured nothing"),
         ("result.stream-bytes", 0, "it measured nothing"),
+        ("result.image-bytes", 0, "it measured nothing"),
+        ("result.wall-seconds", 5e-324, "it measured nothing"),
+        ("result.submitter-cpu-seconds", -1.0, "it counts less than nothing"),
+        ("result.pages.zero", -1, "it counts less than nothing"),
+        ("result.queue.busy", -1, "it counts less than nothing"),
+        ("result.workers.0.cpu-seconds", -1e-9, "it counts less than nothing"),
+        ("result.request-times.p50", -1, "it counts less than nothing"),
+        ("result.blocks.0.length", -1, "it counts less than nothing"),
+        ("page-sizes", [-1], "it counts less than nothing"),
+        ("result.lost-bytes", 1000, "no run loses anything"),
+        ("result.settings.page-size", -4096, "its pages are not those of the image"),
     ],
 )
 def test_damage_is_told_with_its_line(
@@ -197,39 +224,66 @@ def test_damage_is_told_with_its_line(
 
 
 def leaves(content: object, key: str = "") -> Iterator[str]:
-    """``a.b`` for each value that is no object."""
+    """``a.b`` for each value that is no object, of an array for the first."""
     if isinstance(content, dict):
         for name, inner in content.items():
             yield from leaves(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(content, list) and content:
+        yield from leaves(content[0], f"{key}.0")
     else:
         yield key
 
 
-@pytest.mark.parametrize("value", [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J"])
-@pytest.mark.parametrize("record", [1, 2])
-def test_hostile_values_are_refused_or_shown(
-    tmp_path: Path, record: int, value: object
-) -> None:
-    sample = json.loads(changed(OTHERS[1], "round", 1))
-    records = (PLAN, OTHERS[0], sample)
-    path = tmp_path / "results"
+def hostile(folder: Path, record: int, value: object) -> Iterator[Sweep]:
+    """What is read where ``value`` stands for any one of the others."""
+    samples = [json.loads(changed(OTHERS[1], "round", number)) for number in (0, 1)]
+    records = (PLAN, OTHERS[0], *samples)
+    path = folder / "results"
     for key in leaves(records[record]):
         if key in ("kind", "round"):
             continue
         lines = [json.dumps(r).encode() for r in records]
         lines[record] = changed(records[record], key, value)
         path.write_bytes(b"\n".join([*lines, b""]))
-        try:
-            sweep = read_results(str(path))
-        except ResultsError:
-            continue
+        with contextlib.suppress(ResultsError):
+            yield read_results(str(path))
+
+
+HOSTILE = [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J"]
+every_record = pytest.mark.parametrize("record", [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@every_record
+def test_hostile_values_are_refused_or_shown(
+    tmp_path: Path, record: int, value: object
+) -> None:
+    for sweep in hostile(tmp_path, record, value):
         text = StringIO()
-        render(sweep, Console(file=text, width=80))
-        assert "\x1b" not in text.getvalue(), key
+        console = Console(file=text, width=120)
+        sweep_terminal.render(sweep, console)
         json.dumps(sweep_to_json(sweep), allow_nan=False)
         to_prometheus(sweep_table(sweep))
+        to_markdown(sweep_table(sweep))
+        for write in (write_csv, write_jsonl):
+            write(sample_table(sweep), BytesIO())
         if sweep.series:
-            json.dumps(compare_to_json(compare(sweep, sweep, ("a", "b"))))
+            comparison = compare(sweep, sweep, ("a", "b"))
+            json.dumps(compare_to_json(comparison), allow_nan=False)
+            compare_terminal.render(comparison, console)
+            to_markdown(compare_table(comparison))
+        assert "\x1b" not in text.getvalue()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("value", HOSTILE)
+@every_record
+def test_hostile_values_make_no_page_or_a_sound_one(
+    tmp_path: Path, record: int, value: object
+) -> None:
+    for sweep in hostile(tmp_path, record, value):
+        with contextlib.suppress(ResultsError):
+            assert b"\x1b" not in to_html({"results": sweep})
 
 
 def test_a_sample_comes_once(results: Path) -> None:
@@ -260,6 +314,8 @@ def test_what_nobody_knows_is_passed_over(tmp_path: Path) -> None:
         changed(PLAN, "rounds", "5") + b"\n",
         changed(PLAN, "schema", None) + b"\n",
         changed(PLAN, "settings.0.codec", "\x1b[2J") + b"\n",
+        changed(PLAN, "settings.0.threads", 0) + b"\n",
+        changed(PLAN, "images.0.page-size", 5) + b"\n",
         bytes(1 << 20),
     ],
 )

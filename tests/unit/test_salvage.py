@@ -21,14 +21,9 @@ from migcomp.results import Block, RunResult
 from migcomp.stream.reader import open_stream
 from migcomp.stream.source import FileSource
 from tests.conftest import (
-    INDEX,
     ONE_OF_EACH,
     PAGE,
-    PAGES,
-    ZEROS,
-    Rec,
     compressed,
-    dissect,
     make_pages,
     memory_file,
     restored,
@@ -36,6 +31,7 @@ from tests.conftest import (
     salvaged,
 )
 from tests.small_streams import COUNT, DATA, PACKET, sound
+from tests.stream_anatomy import INDEX, PAGES, ZEROS, Rec, dissect
 
 
 def page_of(image: bytes, page: int) -> bytes:

@@ -8,7 +8,9 @@ import statistics
 import pytest
 
 from migcomp.images.sample import PROFILES, SampleImage
-from tests.unit.test_sample import MIB, PAGE, image_bytes
+from tests.sample_pages import PAGE, image_bytes
+
+MIB = 1 << 20
 
 # Shares of pages which change in a second, and the bands in which the bytes that change
 # in such a page must lie at p10, p50 and p90, about the guests' figures.

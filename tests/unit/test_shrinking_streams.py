@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from migcomp.choice import Choice
-from tests.conftest import KINDS, PAGE, REPOSITORY, compressed, dissect, make_pages
+from tests.conftest import KINDS, PAGE, REPOSITORY, compressed, make_pages
+from tests.stream_anatomy import dissect
 
 SHRINKING = """
 import os, sys

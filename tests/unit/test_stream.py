@@ -26,20 +26,18 @@ from migcomp.images.raw import RawImage
 from migcomp.pipeline import compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block, PageCounts, RunResult
-from migcomp.stream.layout import INDEX_ENTRIES, StreamHeader, unpack_header
+from migcomp.stream.layout import INDEX_ENTRIES, unpack_header
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
-    INDEX,
     KINDS,
     PAGE,
     compressed,
-    decode,
-    dissect,
     make_page,
     make_pages,
     memory_file,
     restored,
 )
+from tests.stream_anatomy import INDEX, decode, dissect
 
 LEVELS = {
     "zstd": (-7, 1, 3, 9),
@@ -352,39 +350,6 @@ def test_a_page_is_found_without_reading_the_rest() -> None:
         for page in (-1, len(kinds)):
             with pytest.raises(StreamError, match="and no page"):
                 reader.find(page)
-
-
-@pytest.mark.parametrize("length", [254, 255, 256, 400])
-def test_long_texts_are_cut_between_letters(length: int) -> None:
-    text = "x" + "\N{GREEK SMALL LETTER MU}" * length
-    block = Block("\N{GREEK SMALL LETTER BETA}" * 300, PAGE, (1 << 64) - 1)
-    header = StreamHeader(PAGE, "page", 1, 0, False, "zstd", 1, text, text, (block,))
-    back = unpack_header(header.pack())
-    assert text.startswith(back.provider)
-    assert 253 <= len(back.provider.encode()) <= 255
-    assert back.blocks == (block,)
-
-
-def test_a_codecs_name_is_not_cut() -> None:
-    header = StreamHeader(
-        PAGE,
-        "page",
-        1,
-        0,
-        False,
-        "python:" + "m" * 255,
-        1,
-        "",
-        "",
-        (Block("", PAGE, 0),),
-    )
-    with pytest.raises(StreamError, match="too long"):
-        header.pack()
-    with pytest.raises(StreamError, match="too long"):
-        replace(header, codec="zstd", blocks=(Block("b" * 70000, PAGE, 0),)).pack()
-    many = tuple(Block(f"b{n:010}", PAGE, 0) for n in range(50000))
-    with pytest.raises(StreamError, match="too many RAM blocks"):
-        replace(header, codec="zstd", blocks=many).pack()
 
 
 def test_without_a_sink_the_counts_are_the_same() -> None:

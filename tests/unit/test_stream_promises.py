@@ -11,20 +11,8 @@ import pytest
 import zstandard
 
 from migcomp.errors import CodecUnavailable, MigcompError, StreamError
-from tests.conftest import (
-    END,
-    HEADER,
-    INDEX,
-    PAGE,
-    PAGES,
-    ZEROS,
-    Anatomy,
-    Rec,
-    restored,
-    salvage_unread,
-    salvaged,
-    sealed,
-)
+from tests.conftest import PAGE, restored, salvage_unread, salvaged
+from tests.stream_anatomy import END, HEADER, INDEX, PAGES, ZEROS, Anatomy, Rec, sealed
 
 pytestmark = pytest.mark.usefixtures("bounded_memory")
 

@@ -20,25 +20,27 @@ from migcomp.stream.layout import INDEX_ENTRIES
 from migcomp.stream.packets import Packets
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
-    END,
-    INDEX,
     MEMORY,
     PAGE,
-    PAGES,
-    ZEROS,
-    Anatomy,
-    Rec,
     compressed,
-    decode,
-    dissect,
     make_pages,
     memory_file,
     piped,
     restored,
     salvaged,
-    sealed,
 )
 from tests.core_tools import a_queue
+from tests.stream_anatomy import (
+    END,
+    INDEX,
+    PAGES,
+    ZEROS,
+    Anatomy,
+    Rec,
+    decode,
+    dissect,
+    sealed,
+)
 
 DATA = make_pages(*(("spot", n) for n in range(11)))
 

@@ -290,6 +290,38 @@ def test_dead_workers_are_replaced_and_lose_nothing(width: int, lives: int) -> N
     assert len(log) == 36
 
 
+class Failing(Executor):
+    """Runs tasks at once; the first of each pair fails."""
+
+    def __init__(self) -> None:
+        self.done: list[Task] = []
+
+    def submit(self, _fn: Any, task: Task) -> Any:  # type: ignore[override]
+        future: Future[Any] = Future()
+        if self.done and len(self.done) % 3 == 0:
+            future.set_exception(ResultsError("it failed"))
+        else:
+            future.set_result(fake(task))
+        self.done.append(task)
+        return future
+
+
+def test_a_task_that_fails_loses_none_that_are_done() -> None:
+    executor = Failing()
+    found = []
+
+    def collect() -> None:
+        for _, sample in spread(tasks(PLAN), lambda: executor, 8):
+            found.append((sample.setting, sample.round))
+
+    with pytest.raises(ResultsError, match="it failed"):
+        collect()
+    done = {(t.setting_number, t.round) for t in executor.done}
+    failed = {(t.setting_number, t.round) for t in executor.done[3::3]}
+    assert len(found) == len(set(found)) > 3
+    assert set(found) == done - failed
+
+
 def test_what_kills_its_worker_is_named() -> None:
     with pytest.raises(
         ExecutorError, match=r"3 times in a row .* over zstd-\d packet x2"

@@ -59,6 +59,28 @@ def test_the_front_is_what_nothing_beats(points: list[Point]) -> None:
         assert points[i].speed < points[k].speed
 
 
+@given(_points.flatmap(lambda points: st.tuples(*map(_noisy, points))))
+def test_noise_puts_nothing_on_the_front(points: tuple[Point, ...]) -> None:
+    chosen = [points[i] for i in front(points)]
+    for one, next_one in itertools.pairwise(chosen):
+        assert one.rate > next_one.rate
+        assert next_one.is_faster(one)
+    for point in points:
+        assert any(c.rate >= point.rate and not point.is_faster(c) for c in chosen)
+
+
+def _noisy(point: Point) -> st.SearchStrategy[Point]:
+    return st.floats(0, 0.5).map(lambda noise: replace(point, noise=noise))
+
+
+def test_of_what_only_noise_tells_apart_the_smaller_is_taken() -> None:
+    small, quick = Point(4.94, 2445e6, 0.032), Point(4.19, 2465e6, 0.067)
+    assert front([quick, small]) == [1]
+    assert best_links([quick, small]) == [Best(1, 0.0, 2445e6)]
+    sure = [replace(point, noise=0.001) for point in (quick, small)]
+    assert front(sure) == [1, 0]
+
+
 @given(_points, st.floats(1e3, 1e11))
 def test_the_best_for_a_link_is_the_best_of_all(
     points: list[Point], link: float
@@ -226,4 +248,7 @@ def test_images_are_the_same_if_their_content_is() -> None:
     )
     with pytest.raises(ResultsError, match="a and b have no setting of the same image"):
         compare(one, replace(one, samples=samples), ("a", "b"))
+    larger = replace(one.plan, images=(replace(IMAGE, page_size=65536),))
+    with pytest.raises(ResultsError, match="no setting of the same image"):
+        compare(one, replace(one, plan=larger), ("a", "b"))
     assert not compare(one, on_machine(one, id="b2"), ("a", "b")).same_machine

@@ -25,7 +25,6 @@ from migcomp.report.html.sweep_case import (
     titles,
 )
 from migcomp.report.html.sweep_charts import charts
-from migcomp.results import Block, PageCounts
 from tests.pages.results import SAMPLES, SETTINGS, measure
 
 PATH = "results.jsonl"
@@ -242,47 +241,6 @@ def test_progress(measured: Sweep) -> None:
     told: list[tuple[int, int]] = []
     to_html({"a": measured, "b": measured}, (), lambda *done: told.append(done))
     assert told == [(0, 2), (1, 2)]
-
-
-IMPOSSIBLE: dict[str, dict[str, Any]] = {
-    "no stream": {"stream_bytes": 0},
-    "no image": {"image_bytes": 0},
-    "no time": {"wall_seconds": 0.0},
-    "endless": {"wall_seconds": float("inf")},
-    "negative": {"submitter_cpu_seconds": -1.0},
-    "huge": {"compressed_bytes": 10**400},
-    "fewer than none": {"pages": PageCounts(zero=-1)},
-    "nothing to a block": {"blocks": (Block("ram", -1, 0),)},
-}
-
-
-@pytest.mark.parametrize("changes", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_figures_that_cannot_be(measured: Sweep, changes: dict[str, Any]) -> None:
-    spoilt = changed(measured, **changes)
-    with pytest.raises(ResultsError, match=r"results\.jsonl is damaged"):
-        to_html({PATH: spoilt})
-
-
-def test_a_plan_that_cannot_be(measured: Sweep) -> None:
-    image, setting, machine = (
-        *measured.plan.images,
-        measured.plan.settings[0],
-        measured.machines[0],
-    )
-    plan = measured.plan
-    for spoilt in (
-        replace(measured, plan=replace(plan, images=(replace(image, page_size=0),))),
-        replace(
-            measured,
-            plan=replace(
-                plan, settings=(replace(setting, threads=0), *plan.settings[1:])
-            ),
-        ),
-        replace(measured, machines=(replace(machine, memory_bytes=10**400),)),
-        replace(measured, machines=(replace(machine, cpus=-(10**400)),)),
-    ):
-        with pytest.raises(ResultsError, match=r"results\.jsonl is damaged"):
-            to_html({PATH: spoilt})
 
 
 def test_a_sweep_without_samples(measured: Sweep) -> None:

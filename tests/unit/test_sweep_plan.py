@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from migcomp.bench.plan_file import read_plan
 from migcomp.bench.sweep_plan import (
     SETS,
     Lists,
     Product,
     named_set,
     narrowed,
-    read_plan,
     settings_of,
 )
-from migcomp.errors import CodecUnavailable
+from migcomp.errors import CodecUnavailable, LevelUnknown
 from tests.conftest import REPOSITORY
 
 
@@ -62,10 +62,12 @@ def test_lists_take_the_place_of_the_sets_own() -> None:
 
 def test_levels_that_a_codec_does_not_have() -> None:
     zlib = Product("zlib", None, ("page",), (1,))
-    with pytest.raises(CodecUnavailable, match="zlib has levels 0 to 9, not 12"):
+    with pytest.raises(LevelUnknown, match="zlib has levels 0 to 9, not 12"):
         settings(zlib, levels=(12, 13))
-    with pytest.raises(CodecUnavailable, match="zlib has levels 0 to 9, not 12"):
+    with pytest.raises(LevelUnknown, match="zlib has levels 0 to 9, not 12"):
         settings(replace(zlib, levels=(1, 12)))
+    with pytest.raises(LevelUnknown, match=r"-131072 to 22, not 99; .*0 to 9, not 99"):
+        settings_of(named_set("quick"), (99,), needed=False)
 
 
 def test_what_a_set_has_and_this_machine_does_not(
@@ -146,6 +148,15 @@ def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
         ),
         ("[[sweep]]\ngrouping = 'book'", "no grouping 'book'"),
         ("[[sweep]]\nthreads = 0", "threads must be 1 to 1024, not '0'"),
+        (
+            "[[sweep]]\n[[sweep]]\ncodec = ['zstd', 'zlib']\nlevel = [9, 10]",
+            r"\[\[sweep\]\] number 2: level: zlib has levels 0 to 9, not 10",
+        ),
+        (
+            "[[sweep]]\ncodec = 'none'\nlevel = 1",
+            r"\[\[sweep\]\] number 1: level: none has only level 0, not 1",
+        ),
+        (f"[[sweep]]\nlevel = {[1] * 1001}", "level has more than 1,000 values"),
         ("[[sweep]", "is no TOML: "),
         ("x = " + "[" * 10_000, "is no TOML: "),
         ("#" * (2 << 20), "is too long for a plan"),

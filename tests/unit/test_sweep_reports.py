@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from migcomp.bench.compare import compare
-from migcomp.bench.sweep_results import Setting, Sweep
+from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
 from migcomp.report import compare_terminal, sweep_terminal
 from migcomp.report.compare_figures import compare_table
 from migcomp.report.sweep_advice import advice
@@ -128,7 +128,15 @@ def test_a_comparison_on_the_terminal(width: int) -> None:
     assert re.search(r"lz4-1 packet x1 .* 1\.000 .*not significant +1\.111", text)
     told = " ".join(text.split())
     assert "geometric mean of 2 settings: speed 0.707, rate 1.054" in told
-    assert "1 setting of the first were not measured by the second" in told
+    assert "Of the first, 1 setting the second did not measure: zlib-9 stream" in told
+
+
+def test_too_few_rounds_are_no_verdict() -> None:
+    before = make_sweep({SLOW: (1000, STEADY)})
+    after = make_sweep({SLOW: (1000, [x * 2 for x in STEADY[:4]])})
+    text = shown(compare_terminal.render, compare(before, after, ("a", "b")), 80)
+    assert re.search(r"zstd-19 packet x2 .* 0\.49\d .*too few rounds", text)
+    assert "1 setting took too few rounds for any" in " ".join(text.split())
 
 
 def test_json_keeps_every_sample() -> None:
@@ -148,6 +156,7 @@ def test_json_keeps_every_sample() -> None:
     assert [row["significant"] for row in content["settings"]] == [True, False]
     assert content["missing"][0]["codec"] == "zlib"
     assert content["same-machine"] is True
+    assert [note[:13] for note in content["notes"]] == ["Of the first,"]
 
 
 def test_csv_comes_back() -> None:
@@ -266,6 +275,10 @@ def with_samples(sweep: Sweep, **changes: object) -> Sweep:
     return replace(sweep, samples=tuple(samples))
 
 
+def other_stream(sample: SweepSample) -> SweepSample:
+    return replace(sample, result=replace(sample.result, stream_bytes=1001))
+
+
 def test_figures_that_can_be_trusted_need_no_advice() -> None:
     assert advice(steady()) == ()
     assert advice(steady(governor="")) == ()
@@ -292,6 +305,13 @@ def test_figures_that_can_be_trusted_need_no_advice() -> None:
             r"zstd-1 packet x2 in round 5 \(3.00 s, median 1.00 s\)",
         ),
         (make_sweep({setting(): (1000, [0.1] * 5)}), "Runs lasted 100 ms only"),
+        (
+            replace(
+                steady(),
+                samples=(*steady().samples[:-1], other_stream(steady().samples[-1])),
+            ),
+            "have other sizes than those of other rounds, .*: zstd-1 packet x2",
+        ),
         (
             replace(steady(), machines=(MACHINE, replace(MACHINE, id="b"))),
             "The samples come from 2 machines",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from migcomp.errors import WorkerError
 from migcomp.precopy.courier import Carried, Courier, cut, runs
 from migcomp.precopy.memory import GuestMemory
 from tests.conftest import PAGE, make_page
+from tests.core_tools import a_map, a_queue, noise, text
 from tests.precopy_tools import empty_memory, guest_memory
 
 WAYS = [
@@ -135,6 +137,36 @@ def test_what_is_of_other_handlers_is_refused() -> None:
     for wrong in ({"salvage": True}, {"dedup": True}, {"output_fd": 1}):
         with pytest.raises(TypeError, match="not for a handler that transfers"):
             _core.transfer(library, page_size=PAGE, pages_max=1, **wrong)
+
+
+def test_neither_stages_nor_holes() -> None:
+    with a_queue("zstd", kind=_core.transfer) as queue:
+        request = queue.get_request()
+        with pytest.raises(ValueError, match="takes no holes"):
+            request.load(a_map(noise(1)), 0, 1, 0, 0, b"\1")
+        with pytest.raises(ValueError, match="no such stage"):
+            request.load(a_map(noise(1)), 0, 1, 1, 0)
+        with pytest.raises(ValueError, match="no such stage"):
+            request.stage = 2
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_requests_without_pages_read_and_again(codec: str, tmp_path: Path) -> None:
+    content = text(2) + noise(1)
+    (tmp_path / "pages").write_bytes(content)
+    with (
+        a_queue(codec, kind=_core.transfer) as queue,
+        (tmp_path / "pages").open("rb") as file,
+    ):
+        request = queue.get_request()
+        queue.submit_request(request)
+        assert queue.collect_request().counts == (0, 0, 0, 0, 0)
+        assert request.read(file.fileno(), 0, 3, 0) == 3 * PAGE
+        for _ in range(2):
+            queue.submit_request(request)
+            assert queue.collect_request() is request
+            assert bytes(memoryview(request)) == content
+            assert sum(request.counts) == 3
 
 
 def test_runs() -> None:

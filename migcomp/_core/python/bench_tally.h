@@ -65,15 +65,19 @@ static PyObject *bench_tally_add_result(PyObject *object, PyObject *args)
 
 static PyObject *bench_tally_get(PyObject *object, void *which)
 {
-    const BenchTally *tally = &((BenchTallyObject *)object)->tally;
+    BenchTally tally;
 
+    /* Another thread may be adding a result. */
+    Py_BEGIN_CRITICAL_SECTION(object);
+    tally = ((BenchTallyObject *)object)->tally;
+    Py_END_CRITICAL_SECTION();
     switch ((intptr_t)which) {
     case 0:
-        return PyLong_FromUnsignedLongLong(tally->requests - tally->good);
+        return PyLong_FromUnsignedLongLong(tally.requests - tally.good);
     case 1:
-        return PyLong_FromUnsignedLongLong(tally->repeated);
+        return PyLong_FromUnsignedLongLong(tally.repeated);
     default:
-        return PyLong_FromUnsignedLongLong(tally->wrong);
+        return PyLong_FromUnsignedLongLong(tally.wrong);
     }
 }
 

@@ -66,6 +66,8 @@ static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
                         "another thread is using the table");
         return NULL;
     }
+    uint64_t first_page = bound->page.first_page;
+
     pin(self);
     Py_BEGIN_ALLOW_THREADS
     failed = dedup_resolve(dedup->table, pages, &bound->page);
@@ -73,7 +75,7 @@ static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
     unpin(self);
     signal_unlock(&dedup->entered);
     if (failed) {
-        raise_page_failure(state, bound->page.first_page,
+        raise_page_failure(state, first_page,
                            "the image became shorter while it was read");
         return NULL;
     }

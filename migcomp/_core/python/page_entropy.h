@@ -22,6 +22,8 @@ static PyObject *page_request_entropy(PyObject *object, PyObject *unused)
     if (!bytes) {
         return NULL;
     }
+    uint64_t first_page = bound->page.first_page;
+
     pin(self);
     Py_BEGIN_ALLOW_THREADS
     failed = page_request_entropies(self->job, &bound->page,
@@ -30,7 +32,7 @@ static PyObject *page_request_entropy(PyObject *object, PyObject *unused)
     unpin(self);
     if (failed) {
         Py_CLEAR(bytes);
-        raise_page_failure(state, bound->page.first_page,
+        raise_page_failure(state, first_page,
                            "the image became shorter while it was read");
     }
     return bytes;

@@ -20,6 +20,12 @@ static BoundRequest *check_loadable(RequestObject *self, bool compressing,
     } else if (channel >= channels) {
         PyErr_Format(PyExc_ValueError, "channel must be 0 to %u",
                      channels - 1);
+    } else if (self->job->grouping == GROUPING_STREAM &&
+               threaded_workqueue_request_thread(bound) !=
+                   channel_thread(self, channel)) {
+        /* Two threads would use one history at once. */
+        PyErr_Format(PyExc_ValueError, "channel %u needs a request of thread %u",
+                     channel, channel_thread(self, channel));
     } else {
         return bound;
     }
@@ -142,8 +148,13 @@ static PyObject *page_request_load(PyObject *object, PyObject *args)
         return NULL;
     }
     if (stage > STAGE_FRAME ||
-        (stage != STAGE_WHOLE && previous != Py_None)) {
+        (stage != STAGE_WHOLE &&
+         (previous != Py_None || self->kind == HANDLER_TRANSFER))) {
         return PyErr_Format(PyExc_ValueError, "no such stage");
+    }
+    if (self->kind == HANDLER_TRANSFER && holes != Py_None) {
+        return PyErr_Format(PyExc_ValueError,
+                            "a handler that transfers takes no holes");
     }
     request = loadable(self, true, pages, channel);
     if (!request || set_holes(request, pages, holes) ||

@@ -266,19 +266,21 @@ static PyObject *page_map_run_of(PyObject *object, PyObject *args)
                          PyBool_FromLong(hole));
 }
 
-/* Copies pages of a map that is not encoded; 0 or -1. */
-static int copy_pages(const PageMap *map, uint64_t first, uint32_t pages,
-                      char *to, CodecError *error)
+/* Copies pages of a map that is not encoded; how many, which are not all where
+ * error says why. */
+static uint32_t copy_pages(const PageMap *map, uint64_t first, uint32_t pages,
+                           char *to, CodecError *error)
 {
     const PageFetcher plain = {.map = map};
+    uint32_t copied = 0;
 
-    for (uint32_t i = 0; i < pages; i++) {
-        if (page_fetch(&plain, first + i,
-                       (uint8_t *)to + (size_t)i * map->page_size, error)) {
-            return -1;
-        }
+    while (copied < pages &&
+           !page_fetch(&plain, first + copied,
+                       (uint8_t *)to + (size_t)copied * map->page_size,
+                       error)) {
+        copied++;
     }
-    return 0;
+    return copied;
 }
 
 /* read(first_page, pages) -> bytes */
@@ -288,8 +290,7 @@ static PyObject *page_map_read(PyObject *object, PyObject *args)
     ModuleState *state = state_of(object);
     CodecError error;
     uint64_t first;
-    uint32_t pages;
-    int failed;
+    uint32_t pages, copied;
 
     if (!state || !PyArg_ParseTuple(args, "O&O&:read", to_uint64, &first,
                                     to_uint32, &pages)) {
@@ -308,12 +309,12 @@ static PyObject *page_map_read(PyObject *object, PyObject *args)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    failed =
+    copied =
         copy_pages(map, first, pages, PyBytes_AS_STRING(bytes), &error);
     Py_END_ALLOW_THREADS
-    if (failed) {
+    if (copied < pages) {
         Py_CLEAR(bytes);
-        raise_page_failure(state, first, error.text);
+        raise_page_failure(state, first + copied, error.text);
     }
     return bytes;
 }

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* PageRequest: what a restore does with the pages. */
 
+/* Whether its input are pages, and not a record. */
+static bool compresses(const RequestObject *self)
+{
+    return self->kind == HANDLER_COMPRESS || self->kind == HANDLER_TRANSFER;
+}
+
 /* The C request when the submitter may use it for the given purpose. */
 static BoundRequest *live_for(RequestObject *self, bool compressing)
 {
     BoundRequest *bound = live(self);
 
-    if (bound && self->compresses != compressing) {
+    if (bound && compresses(self) != compressing) {
         PyErr_Format(PyExc_ValueError, "this is not for requests that %s",
                      compressing ? "decompress" : "compress");
         return NULL;
@@ -31,7 +37,7 @@ static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
         return NULL;
     }
     const uint8_t *pages =
-        self->compresses ? bound->page.input : bound->page.data;
+        compresses(self) ? bound->page.input : bound->page.data;
 
     pin(self);
     Py_BEGIN_ALLOW_THREADS

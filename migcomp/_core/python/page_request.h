@@ -19,6 +19,7 @@ enum {
     GET_CLASSES,
     GET_HASHES,
     GET_FRAME_HASH,
+    GET_CHECKSUM,
     GET_DETAILS,
     GET_FIRST_PAGE,
     GET_PAGES,
@@ -74,6 +75,8 @@ static PyObject *page_request_get(PyObject *object, void *which)
                          ((RequestObject *)object)->job->zero_hash);
     case GET_FRAME_HASH:
         return PyLong_FromUnsignedLongLong(request->hashes[0]);
+    case GET_CHECKSUM:
+        return PyLong_FromUnsignedLongLong(request->checksum);
     case GET_DETAILS:
         return bytes_of(request->details, request->details_size);
     case GET_FIRST_PAGE:
@@ -106,12 +109,15 @@ static int page_request_set_stage(PyObject *object, PyObject *value,
     if (value && !to_uint32(value, &stage)) {
         return -1;
     }
-    BoundRequest *bound = live_for((RequestObject *)object, true);
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = live_for(self, true);
 
     if (!bound) {
         return -1;
     }
-    if (stage > STAGE_COMPRESS) {
+    if (stage > STAGE_COMPRESS ||
+        (stage != STAGE_WHOLE &&
+         (bound->page.previous || self->kind == HANDLER_TRANSFER))) {
         PyErr_SetString(PyExc_ValueError, "no such stage");
         return -1;
     }
@@ -166,6 +172,7 @@ static PyGetSetDef page_request_getset[] = {
     GET("classes", GET_CLASSES),
     GET("hashes", GET_HASHES),
     GET("frame_hash", GET_FRAME_HASH),
+    GET("checksum", GET_CHECKSUM),
     GET("details", GET_DETAILS),
     GET("first_page", GET_FIRST_PAGE),
     GET("pages", GET_PAGES),

@@ -6,6 +6,7 @@ typedef struct QueueObject {
     ThreadedWorkqueue *queue; /* NULL before init and after destroy */
     SignalWord entered;       /* locked by the thread inside a method */
     pid_t creator;
+    uint32_t threads;         /* constant */
     HandlerObject *handler;
     ThreadedWorkqueueOps ops;  /* what the queue calls */
     ThreadedWorkqueueOps page; /* what those of page handlers call */
@@ -23,6 +24,11 @@ static bool is_submitters(const RequestObject *self)
 {
     return self->queue->queue && threaded_workqueue_request_is_reserved(
                                      self->queue->queue, self->bound);
+}
+
+static unsigned channel_thread(const RequestObject *self, uint32_t channel)
+{
+    return channel % self->queue->threads;
 }
 
 #define WITHOUT_GIL(self, statement) \
@@ -99,8 +105,7 @@ static int request_object_new(QueueObject *self, BoundRequest *bound)
     object->bound = bound;
     object->queue = self;
     object->job = &self->handler->job;
-    object->compresses = self->handler->kind == HANDLER_COMPRESS ||
-                         self->handler->kind == HANDLER_TRANSFER;
+    object->kind = self->handler->kind;
     bound->object = object;
     failed = PyList_Append(self->requests, (PyObject *)object);
     Py_DECREF(object);

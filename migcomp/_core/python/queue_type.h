@@ -276,6 +276,7 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args,
     self->handler = (HandlerObject *)Py_NewRef(handler);
     self->interpreter = PyInterpreterState_Get();
     self->creator = getpid();
+    self->threads = threads;
     self->requests = PyList_New(0);
     if (self->requests) {
         /* The collector must not empty it: requests are borrowed from it as

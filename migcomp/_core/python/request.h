@@ -15,8 +15,8 @@ typedef struct RequestObject {
     PyObject_HEAD
     BoundRequest *bound;       /* NULL when the queue is gone */
     struct QueueObject *queue; /* NULL when the queue is gone; borrowed */
-    PageJob *job;        /* of the queue's handler */
-    bool compresses;           /* what the queue's handler does to pages */
+    PageJob *job;              /* of the queue's handler */
+    HandlerKind kind;          /* of the queue's handler */
     PyObject *exported;        /* queue, while exports is not 0 */
     Py_ssize_t exports;        /* buffers of data in use, and pins */
     PyObject *source; /* what input points into: a PageMap or a buffer */
@@ -27,6 +27,9 @@ typedef struct RequestObject {
 } RequestObject;
 
 static bool is_submitters(const RequestObject *self);
+
+/* Of a queue whose channels each have one thread: its channels' thread. */
+static unsigned channel_thread(const RequestObject *self, uint32_t channel);
 
 /* The C request when the submitter may read and write it. */
 static BoundRequest *live(RequestObject *self)

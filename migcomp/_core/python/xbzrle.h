@@ -6,10 +6,7 @@ enum { XBZRLE_STEP = 1 << 14 };
 
 static uint64_t thread_cpu_ns(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return (uint64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* --- xbzrle_encode ------------------------------------------------------------- */

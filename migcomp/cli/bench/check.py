@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def command(results: str, baseline: str, most: float, form: Form) -> None:
     """Compare RESULTS with a baseline as migcomp bench compare does.
 
-    Exit code 11 says that a setting became worse by more than is allowed, or was
-    not measured any more.
+    Exit code 11 says that a setting became worse by more than is allowed, was not
+    measured any more, or took so few rounds that nothing could be told.
     """
     from migcomp.bench.compare import compare
     from migcomp.bench.results_file import read_results
@@ -56,5 +56,10 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
         if (worse := pair.regressed(most))
     ]
     found += [f"{name(figures)} is missing" for figures in comparison.missing]
+    found += [
+        f"{name(pair.before)} took too few rounds to tell"
+        for pair in comparison.pairs
+        if not pair.can_tell
+    ]
     if found:
         raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")

@@ -13,13 +13,19 @@ from migcomp.cli.bench.forms import Form, form_options, print_sweep
 from migcomp.cli.bench.lists import LevelList
 from migcomp.cli.bench.sweep_progress import SweepProgress
 from migcomp.cli.files import STANDARD, writing
-from migcomp.cli.options import given, max_threads
+from migcomp.cli.options import (
+    given,
+    image_format_option,
+    image_options,
+    max_threads,
+)
 from migcomp.cli.progress import opening
 from migcomp.cli.summary import tell
-from migcomp.cli.types import FILE, Count, CountList, NameList, PageSize
+from migcomp.cli.types import FILE, Count, CountList, NameList
 
 if TYPE_CHECKING:
     from migcomp.bench.sweep_plan import Expansion, Lists
+    from migcomp.results import Block
 
 
 def _codecs() -> Sequence[str]:
@@ -102,13 +108,8 @@ def _groupings() -> Sequence[str]:
     metavar="N",
     help="Counted rounds, after one that warms up; 5 or more.  [default: 5]",
 )
-@click.option(
-    "--page-size",
-    type=PageSize(),
-    default="4096",
-    show_default=True,
-    help="Size of the guests' pages, 4KiB to 64KiB, where an image does not tell.",
-)
+@image_format_option
+@image_options
 @click.option(
     "--executor",
     default="",
@@ -128,7 +129,11 @@ def command(
     threads: tuple[int, ...] | None,
     dedup: str | None,
     rounds: int | None,
+    image_format: str | None,
     page_size: int,
+    layout: tuple[Block, ...],
+    diffs: tuple[str, ...],
+    pad: bool,
     executor: str,
     form: Form,
 ) -> None:
@@ -137,6 +142,9 @@ def command(
     Every setting is run once to warm up and then once in each round, and every
     sample is kept in RESULTS as soon as it is there.  Ctrl-C loses the run under way
     only: the same command goes on.
+
+    What is said of an image (--image-format, --page-size, --block, --diff, --pad) is
+    said of each.
 
     \b
     Sets:
@@ -175,7 +183,17 @@ def command(
     swept = []
     for path in images:
         with opening(path, quiet=form.quiet, color=form.color) as told:
-            swept.append(swept_image(path, page_size, told))
+            swept.append(
+                swept_image(
+                    path,
+                    page_size,
+                    told,
+                    given_format=image_format,
+                    layout=layout,
+                    diffs=diffs,
+                    pad=pad,
+                )
+            )
     plan = SweepPlan(tuple(swept), settings.settings, rounds)
     progress = SweepProgress(form.quiet, form.color)
     with place as workers, writing(output), ResultsFile(output, plan) as file:
@@ -215,7 +233,8 @@ def _settings(
     set_name: str, plan_file: str | None, lists: Lists
 ) -> tuple[Expansion, int | None]:
     """The settings, and the rounds that a file tells."""
-    from migcomp.bench.sweep_plan import named_set, narrowed, read_plan, settings_of
+    from migcomp.bench.plan_file import read_plan
+    from migcomp.bench.sweep_plan import named_set, narrowed, settings_of
 
     rounds = None
     if plan_file is None:

@@ -16,6 +16,7 @@ from migcomp.report.explain import (
     headline,
     measured,
     place,
+    summary,
 )
 from migcomp.report.explain_advice import advice
 from migcomp.report.html.charts import (
@@ -27,6 +28,7 @@ from migcomp.report.html.charts import (
     chart,
     legend_above,
     png,
+    rows_axis,
 )
 from migcomp.report.html.maps import Color, map_drawing, shade
 from migcomp.report.html.page import page
@@ -53,24 +55,31 @@ def to_html(found: Explanation) -> bytes:
     return page(
         "explain.html",
         title=f"{name}: where the memory goes",
-        lead=headline(found),
+        lead=summary(found),
         advice=advice(found),
-        charts=[_map(found), _shares(found), *_spread(found), _techniques(found)],
+        charts=[
+            _map(found),
+            _shares(found),
+            *_spread(found),
+            _techniques(found),
+            _costs(found),
+        ],
         measured=measured(found),
     )
 
 
 def to_png(found: Explanation) -> bytes:
-    """The map, the classes, the entropy and what would be sent, in one picture."""
-    return png(
-        headline(found),
-        [
-            ("Memory map", _map_drawing(found)),
-            ("Classes by address", _shares_drawing(found)),
-            ("Entropy of the content", _entropy_drawing(found)),
-            ("What would be sent", _techniques_drawing(found)),
-        ],
-    )
+    """All charts of the page in one picture."""
+    draws = [
+        ("Memory map", _map_drawing(found)),
+        ("Classes by address", _shares_drawing(found)),
+        ("What would be sent", _techniques_drawing(found)),
+        ("What that costs", _costs_drawing(found)),
+        ("Entropy of the content", _entropy_drawing(found)),
+    ]
+    if found.total.duplicate:
+        draws.append(("How far duplicates lie apart", _distances_drawing(found)))
+    return png(headline(found), draws)
 
 
 # --- The map ----------------------------------------------------------------------
@@ -164,7 +173,15 @@ def _shares_drawing(found: Explanation) -> Draw:
                 100 * classes(stretch.tally)[name] / total
                 for stretch, total in zip(found.stretches, totals, strict=True)
             ]
-            axes.barh(range(len(labels)), shares, left=left, color=color, label=name)
+            alpha = _ZERO_ALPHA if name == "zero" else 1
+            axes.barh(
+                range(len(labels)),
+                shares,
+                left=left,
+                color=color,
+                alpha=alpha,
+                label=name,
+            )
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axes.set_yticks(range(len(labels)), labels)
         axes.invert_yaxis()
@@ -187,7 +204,7 @@ def _spread(found: Explanation) -> list[Chart]:
             "entropy",
             "Entropy of the content",
             f"How many pages use how many bits of a byte; {mean:.2f} in the mean. From "
-            "7.5 on a page is compressed or encrypted already.",
+            "7.5 on a page is most likely compressed or encrypted already.",
             _entropy_drawing(found),
             Table(
                 ("bits to a byte, from", "pages"),
@@ -221,28 +238,30 @@ def _entropy_drawing(found: Explanation) -> Draw:
 
 
 def _distances(found: Explanation) -> Chart:
-    counts = by_distance(found)
-    labels = [from_pages(power) for power in DISTANCES]
-
-    def draw(axes: Axes, narrow: bool) -> None:
-        axes.bar(range(len(counts)), counts, color=COLORS[4])
-        axes.set_xticks(range(len(counts)), labels)
-        axes.set_xlabel("pages behind the equal one, at least")
-        axes.set_ylabel("duplicates")
-
-    near = sum(counts[:3])
+    packet = found.sample.packet_pages
+    near = sum(found.distances[: packet.bit_length() - 1])
+    rows = zip(map(from_pages, DISTANCES), by_distance(found), strict=True)
     return chart(
         "distances",
         "How far duplicates lie apart",
         f"{format_share(near, found.total.duplicate)} of the duplicates lie less than "
-        "128 pages behind the page they equal, so that a packet may have both.",
-        draw,
+        f"{packet} pages behind the page they equal, so that a packet may have both.",
+        _distances_drawing(found),
         Table(
-            ("pages, at least", "duplicates"),
-            [(a, format_count(b)) for a, b in zip(labels, counts, strict=True)],
+            ("pages, at least", "duplicates"), [(a, format_count(b)) for a, b in rows]
         ),
         height=2.6,
     )
+
+
+def _distances_drawing(found: Explanation) -> Draw:
+    def draw(axes: Axes, narrow: bool) -> None:
+        axes.bar(range(len(DISTANCES)), by_distance(found), color=COLORS[4])
+        axes.set_xticks(range(len(DISTANCES)), map(from_pages, DISTANCES))
+        axes.set_xlabel("pages behind the equal one, at least")
+        axes.set_ylabel("duplicates")
+
+    return draw
 
 
 # --- Techniques ---------------------------------------------------------------------
@@ -301,5 +320,32 @@ def _techniques_drawing(found: Explanation) -> Draw:
         axes.invert_yaxis()
         axes.set_xlabel("MiB")
         legend_above(axes)
+
+    return draw
+
+
+def _costs(found: Explanation) -> Chart:
+    return chart(
+        "costs",
+        "What each technique costs",
+        "CPU time of all threads for each GiB of the image, and not for each GiB that "
+        "the technique is for.",
+        _costs_drawing(found),
+        Table(
+            ("technique", "CPU s/GiB"),
+            [
+                (NAMES[each.key], f"{each.cpu_seconds_per_gib:.3f}")
+                for each in found.techniques
+            ],
+        ),
+    )
+
+
+def _costs_drawing(found: Explanation) -> Draw:
+    def draw(axes: Axes, narrow: bool) -> None:
+        costs = [each.cpu_seconds_per_gib for each in found.techniques]
+        axes.barh(range(len(costs)), costs, color=COLORS[5], height=0.5)
+        rows_axis(axes, [NAMES[each.key] for each in found.techniques])
+        axes.set_xlabel("CPU seconds for each GiB of the image")
 
     return draw

@@ -21,9 +21,8 @@ from migcomp.report.html.sweep_case import (
     titles,
 )
 from migcomp.report.html.sweep_charts import charts
-from migcomp.report.parts import many
 from migcomp.report.sweep_advice import advice
-from migcomp.units import format_rate, format_size
+from migcomp.units import format_rate, format_size, many
 
 #: Told how many of how many parts are done.
 Progress = Callable[[int, int], None]

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 from migcomp.bench.pareto import LINKS, Best, Point, best_links, front
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
 from migcomp.errors import ResultsError
-from migcomp.images.image import PAGE_SIZES
 from migcomp.report.parts import short_name
-from migcomp.results import RunResult
 
-_NUMBERS_END = 1 << 64
 _UNSTEADY = 0.1  # relative MAD
 
 
@@ -86,7 +83,6 @@ def titles(sweeps: Mapping[str, Sweep]) -> dict[tuple[str, str], str]:
 def cases(path: str, sweep: Sweep, names: Mapping[tuple[str, str], str]) -> list[Case]:
     """One for each image that has samples, of which there must be one.  Raises
     ResultsError."""
-    check(path, sweep)
     found = []
     for image in sweep.plan.images:
         series = sweep.series_of(image)
@@ -103,46 +99,6 @@ def cases(path: str, sweep: Sweep, names: Mapping[tuple[str, str], str]) -> list
     return found
 
 
-def check(path: str, sweep: Sweep) -> None:
-    """Of what no sweep of ours leaves, no page can be made.  Raises ResultsError."""
-    possible = (
-        _bounded(sweep)
-        and all(image.page_size in PAGE_SIZES for image in sweep.plan.images)
-        and all(setting.threads > 0 for setting in sweep.plan.settings)
-        and all(_possible(sample.result) for sample in sweep.samples)
-    )
-    if not possible:
-        raise ResultsError(f"{path} is damaged: no sweep has such figures")
-
-
-def _bounded(value: object) -> bool:
-    """All numbers in it are finite, and none is absurd."""
-    if isinstance(value, int | float):
-        return abs(value) < _NUMBERS_END
-    if isinstance(value, tuple):
-        return all(map(_bounded, value))
-    return not is_dataclass(value) or all(
-        _bounded(getattr(value, field.name)) for field in fields(value)
-    )
-
-
-def _possible(result: RunResult) -> bool:
-    """What charts have an axis for is positive, or not negative."""
-    times = result.request_times
-    numbers = (
-        result.submitter_cpu_seconds,
-        *(worker.cpu_seconds for worker in result.workers),
-        *vars(result.pages).values(),
-        *(region.bytes_out for region in result.regions),
-        *(n for region in result.regions for n in vars(region.pages).values()),
-        *(block.length for block in result.blocks),
-        result.compressed_bytes,
-        *(time for time in vars(times).values() if time is not None),
-    )
-    positive = (result.image_bytes, result.stream_bytes, result.wall_seconds)
-    return min(numbers) >= 0 and min(positive) > 0
-
-
 def answer(case: Case) -> str:
     """Which settings are worth having, and what to take where."""
     if not any(each.result.nonzero_bytes for each in case.figures):
@@ -150,8 +106,8 @@ def answer(case: Case) -> str:
     worth = len(case.front)
     count = len(case.figures)
     text = (
-        f"{worth} of {count} settings are worth having: of each other one, some "
-        "setting makes less and is as fast, or is faster and makes as little."
+        f"{worth} of {count} settings are worth having: of every other, one of them "
+        "makes as little and, but for noise, is as fast."
         if worth < count
         else f"All {count} settings are worth having: none beats another in both size "
         "and speed."

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _TIMES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "most": "most"}
 _MARKERS = "osD^v"
+_NUMBERS_MOST = 8  # of the points worth having
 
 
 def charts(case: Case, key: str) -> list[Chart]:
@@ -77,11 +78,13 @@ def _front(case: Case, key: str) -> Chart | None:
             markersize=6,
             label="worth having",
         )
-        for number, n in enumerate(chosen):
+        # Every so many have their number, so that none lies on another.
+        step = -(-len(chosen) // _NUMBERS_MOST)
+        for number, n in list(enumerate(chosen))[::step]:
             axes.annotate(
                 str(number + 1),
                 (speeds[n], rates[n]),
-                xytext=(5, -13 if number % 2 else 5),
+                xytext=(5, -13 if number // step % 2 else 5),
                 textcoords="offset points",
                 fontweight="bold",
             )
