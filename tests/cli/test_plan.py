@@ -40,7 +40,7 @@ def test_of_one_image(snapshots: list[Path]) -> None:
 
 def test_lines_of_the_report_fit(snapshots: list[Path]) -> None:
     done = command("plan", snapshots[0], "--link", "5Mbit", "--threads-max", "16")
-    report = done.text.partition("QMP, on the source")[0]
+    report = done.text.partition("QMP, on the destination")[0]
     assert max(map(len, report.splitlines())) <= 80
     assert "…" not in report
 

@@ -426,14 +426,53 @@ def test_a_fast_link_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_does_not_converge_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
     writes = writes_by_rate(1000, 1100)
     found = plan(monkeypatch, 0, writes, mbit=2)
-    assert not any(each.prediction.converges for each in found.rows)
-    assert "No way converges" in " ".join(advice.verdict(found))
+    assert all(each.parameters.auto_converge for each in found.rows)
+    slowed = found.best.prediction.throttle_percentage
+    assert 0 < slowed <= 99
+    said = " ".join(advice.verdict(found))
+    assert "No way converges by itself" in said
+    assert f"by up to {slowed} %" in said
     chosen = advice.commands(found)
     assert '{"capability": "auto-converge", "state": true}' in chosen.qmp_source[0]
     assert "migrate_set_capability auto-converge on" in chosen.hmp_source
     assert "--auto-converge" in chosen.virsh[0]
     given: Any = json.loads(json.dumps(plan_json.to_json(found)))
-    assert {way["total-time"] for way in given["ways"]} == {None}
+    assert {way["auto-converge"] for way in given["ways"]} == {True}
+    chosen_way = next(w for w in given["ways"] if w["way"] == given["recommended"])
+    assert chosen_way["cpu-throttle-percentage"] == slowed
+
+
+def test_what_auto_converge_does_not_help_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = plan(monkeypatch, 0)
+    hopeless = replace(
+        found.best,
+        parameters=replace(found.best.parameters, auto_converge=True),
+        prediction=replace(found.best.prediction, converges=False),
+    )
+    said = " ".join(advice.verdict(replace(found, best=hopeless)))
+    assert "Nor does any with auto-converge" in said
+    assert "quieter hour" in said
+
+
+def test_auto_converge_is_predicted_as_it_is_simulated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writes = writes_by_rate(1000, 1100)
+    formula, simulation = (
+        plan(monkeypatch, budget, writes, mbit=2) for budget in (0, 1e9)
+    )
+    assert (formula.method, simulation.method) == (FORMULA, SIMULATION)
+    # It converges a step of the throttle earlier or later by a page more or less.
+    ratios = []
+    for one, other in zip(formula.rows, simulation.rows, strict=True):
+        guess, truth = one.prediction, other.prediction
+        assert guess.converges == truth.converges
+        assert abs(guess.throttle_percentage - truth.throttle_percentage) <= 10
+        ratios.append(guess.seconds / truth.seconds)
+    assert median(ratios) == pytest.approx(1, abs=0.03)
+    assert 0.5 < min(ratios) <= max(ratios) < 2
 
 
 def test_it_says_why_it_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,6 +488,14 @@ def test_it_says_why_it_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     told = " ".join(advice.sureness(replace(found, machine=idle, question=more)))
     assert "busy" not in told
     assert "More than 2 threads could not be tried" in told
+
+
+def test_uneven_hand_overs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, 0)
+    for spread, is_told in (((7_000, 52_000), True), ((50_000, 52_000), False)):
+        uneven = replace(found.costs, handover_range=spread)
+        told = " ".join(advice.sureness(replace(found, costs=uneven)))
+        assert ("Waking a thread took 7.00 us to 52.0 us" in told) == is_told
 
 
 def test_a_sample_s_interval_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
