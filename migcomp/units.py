@@ -91,8 +91,10 @@ def format_rate(bytes_per_second: float) -> str:
 
 
 def format_bit_rate(bytes_per_second: float) -> str:
-    """As in ``6496 Mbit/s``."""
-    return f"{_three_digits(bytes_per_second * 8 / 1e6)} Mbit/s"
+    """As in ``6,496 Mbit/s``."""
+    rate = bytes_per_second * 8 / 1e6
+    shown = format_count(rate) if rate >= 1000 else _three_digits(rate)
+    return f"{shown} Mbit/s"
 
 
 def format_seconds(seconds: float) -> str:

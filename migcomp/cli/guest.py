@@ -128,6 +128,24 @@ class GuestChoice:
                         "too"
                     )
 
+    def check_model(self, memory_bytes: int) -> None:
+        """Raises UsageError for a rate or a working set that has no room there."""
+        from migcomp.units import format_size
+
+        most, where = memory_bytes, "the guest's memory"
+        if self.working_set is not None:
+            if self.working_set > memory_bytes:
+                raise click.UsageError(
+                    f"--working-set, {format_size(self.working_set)}, is more than "
+                    f"the guest's memory, {format_size(memory_bytes)}"
+                )
+            most, where = self.working_set, "--working-set"
+        if self.dirty_rate is not None and self.dirty_rate >= most:
+            raise click.UsageError(
+                f"--dirty-rate, {format_size(self.dirty_rate)}, must be less than "
+                f"{where}, {format_size(most)}: it counts each page once"
+            )
+
     def open(
         self, stack: ExitStack, copied: Callable[[int], None] = lambda _pages: None
     ) -> tuple[GuestMemory, DirtySource]:
@@ -143,7 +161,7 @@ class GuestChoice:
             return stack.enter_context(recording.memory(copied)), recording
         if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
             return self._snapshots(stack, copied)
-        with self._open_one(self.images[0]) as image:
+        with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit or self.dirty_rate is not None:
             return memory, self._modelled(memory)
@@ -157,10 +175,11 @@ class GuestChoice:
         noted = noted_seconds(self.images) if self.interval is None else None
         return noted or [self.interval or 1.0] * (len(self.images) - 1)
 
-    def _open_one(self, path: str) -> Image:
+    def open_one(self, path: str) -> Image:
         from migcomp.images.open import open_image
 
-        return open_image(path, page_size=self.page_size)
+        # A page that is cut off is told by what needs whole ones.
+        return open_image(path, page_size=self.page_size, pad=True)
 
     def _snapshots(
         self, stack: ExitStack, copied: Callable[[int], None]
@@ -168,7 +187,7 @@ class GuestChoice:
         from migcomp.precopy.snapshots import Snapshots
 
         snapshots = stack.enter_context(
-            Snapshots(self.images, self.seconds, self._open_one)
+            Snapshots(self.images, self.seconds, self.open_one)
         )
         return stack.enter_context(snapshots.memory(copied)), snapshots
 
@@ -178,10 +197,9 @@ class GuestChoice:
         if self.fit:
             from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
 
-            intervals = intervals_of_snapshots(
-                self.images, self.seconds, self._open_one
-            )
+            intervals = intervals_of_snapshots(self.images, self.seconds, self.open_one)
             return ModelledGuest(fit(intervals, memory.pages), memory)
+        self.check_model(memory.pages * memory.page_size)
         rate = (self.dirty_rate or 0) / memory.page_size
         pages = memory.pages
         if self.working_set is None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from migcomp.cli.types import Size, ValueType
+from migcomp.cli.types import Milliseconds, Size, ValueType
 from migcomp.precopy.parameters import Parameters
 from migcomp.units import parse_bit_rate, quoted
 
@@ -64,7 +64,14 @@ class Version(ValueType):
         return int(match[1]), int(match[2])
 
 
-BIT_RATE = BitRate()
+link_option = click.option(
+    "--link",
+    "bandwidth",
+    type=BitRate(),
+    metavar="RATE",
+    required=True,
+    help="The bandwidth that the migration may take, as in 100Mbit or 10Gbit.",
+)
 
 
 def _number(least: int, most: int) -> click.IntRange:
@@ -89,9 +96,9 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
     ),
     (
         "downtime-limit",
-        _number(0, 2_000_000),
+        Milliseconds(0, 2_000_000),
         "MS",
-        "Milliseconds that the guest may be stopped for.",
+        "Milliseconds that the guest may be stopped for, as in 300, 300ms or 0.3s.",
     ),
     (
         "compress-threads",
@@ -130,7 +137,7 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
     ("max-rounds", _number(0, 1_000_000), "N", "Cancel after so many; 0: never."),
     (
         "max-time",
-        _number(0, 1_000_000_000),
+        Milliseconds(0, 1_000_000_000),
         "MS",
         "Cancel after so many milliseconds; 0: never.",
     ),

@@ -12,10 +12,10 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.guest import GuestChoice
-from migcomp.cli.migration_options import BIT_RATE, Version
+from migcomp.cli.migration_options import Version, link_option
 from migcomp.cli.options import color_option, json_option, quiet_option
 from migcomp.cli.summary import print_json
-from migcomp.cli.types import FILE, Number, PageSize, Size
+from migcomp.cli.types import FILE, Milliseconds, Number, PageSize, Size
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
@@ -27,23 +27,16 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the best way to migrate a guest.")
 @click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--link",
-    "bandwidth",
-    type=BIT_RATE,
-    metavar="RATE",
-    required=True,
-    help="The bandwidth that the migration may take, as in 100Mbit or 10Gbit.",
-)
+@link_option
 @click.option(
     "--downtime",
     "--downtime-limit",
     "downtime",
-    type=click.IntRange(1, 2_000_000),
+    type=Milliseconds(1, 2_000_000),
     metavar="MS",
-    default=300,
+    default="300",
     show_default=True,
-    help="Milliseconds that the guest may be stopped for.",
+    help="Milliseconds that the guest may be stopped for, as in 300, 300ms or 0.3s.",
 )
 @click.option(
     "--qemu",
@@ -119,12 +112,12 @@ def command(
     by which it is known what it writes.
     """
     from migcomp.images.decode import readable_again
-    from migcomp.images.open import open_image
     from migcomp.plan.plan import Question, make_plan
-    from migcomp.plan.sample import take_sample
+    from migcomp.plan.sample import PAGES_LEAST, take_sample
     from migcomp.plan.versions import OLDEST, Qemu
     from migcomp.precopy.costs import measured_costs
     from migcomp.precopy.link import Link
+    from migcomp.units import format_size
     from migcomp.workqueue import usable_cpus
 
     if version < OLDEST:
@@ -137,11 +130,16 @@ def command(
         check_input(path)
     with ExitStack() as stack, _told(quiet, color) as watch:
         watch("reading")
-        image = stack.enter_context(open_image(images[0], page_size=page_size))
+        image = stack.enter_context(choice.open_one(images[0]))
         again = readable_again(image)
         if again is not image:
             stack.enter_context(again)
         page_size = again.page_size
+        least = PAGES_LEAST * page_size
+        if sample_size < least:
+            raise click.UsageError(
+                f"--sample-size must be {format_size(least)} or more"
+            )
         sample = take_sample(again, sample_size // page_size, seed)
         stack.enter_context(sample.memory)
         costs = measured_costs(page_size)
@@ -176,10 +174,13 @@ def _writes(stack: ExitStack, choice: GuestChoice, sample: Sample) -> Writes | N
     from migcomp.plan.guest import writes_by_rate, writes_by_snapshots
 
     if choice.dirty_rate:
+        choice.check_model(sample.image_pages * sample.memory.page_size)
         rate = choice.dirty_rate / sample.memory.page_size
         return writes_by_rate(rate, min(int(4 * rate) + 1, sample.image_pages))
     if len(choice.images) > 1:
-        return writes_by_snapshots(stack, choice.images, choice.seconds, sample)
+        return writes_by_snapshots(
+            stack, choice.images, choice.seconds, sample, choice.open_one
+        )
     return None
 
 

@@ -12,7 +12,11 @@ import click
 
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.guest import GuestChoice, guest_options
-from migcomp.cli.migration_options import BIT_RATE, migration_options, parameters_of
+from migcomp.cli.migration_options import (
+    link_option,
+    migration_options,
+    parameters_of,
+)
 from migcomp.cli.options import color_option, force_option, json_option, quiet_option
 from migcomp.cli.progress import reading, rounds
 from migcomp.cli.summary import print_json
@@ -38,14 +42,7 @@ def _engines() -> Sequence[str]:
 
 @click.command(short_help="Simulate a live migration.")
 @click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--link",
-    "bandwidth",
-    type=BIT_RATE,
-    metavar="RATE",
-    required=True,
-    help="The link's bandwidth, as in 100Mbit or 10Gbit.",
-)
+@link_option
 @click.option(
     "--latency",
     type=Number(0, 10_000),

@@ -38,6 +38,38 @@ class Number(click.FloatRange):
         return number
 
 
+class Milliseconds(ValueType):
+    """Whole milliseconds in a range, as in 300, 300ms or 0.3s."""
+
+    name = "time"
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)?", value.strip())
+        if match is None:
+            self.fail(
+                f"{quoted(value)} is not a time such as 300ms or 0.3s", param, ctx
+            )
+        number = round(float(match[1]) * (1000 if match[2] == "s" else 1))
+        if not self._least <= number <= self._most:
+            self.fail(
+                f"{quoted(value)} is not in the range of {self._least} to "
+                f"{self._most} ms",
+                param,
+                ctx,
+            )
+        return number
+
+
 class Size(ValueType):
     """Bytes, as in 4096, 64KiB or 4GiB."""
 

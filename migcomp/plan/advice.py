@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from migcomp.plan.commands import Commands, commands_for
 from migcomp.plan.plan import FORMULA, NEAR, Plan, Row
 from migcomp.plan.sample import Sample
@@ -12,6 +10,7 @@ from migcomp.units import format_bit_rate, format_seconds, format_share, format_
 
 _FEW_CLUSTERS = 30
 _UNSURE = 0.1
+_UNEVEN = 2  # the slowest hand-over over the quickest
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
 
 
@@ -32,13 +31,10 @@ def verdict(plan: Plan) -> tuple[str, ...]:
     else:
         first += f"; a plain migration: {_brings(plain)}"
     sentences = [first + "."]
+    if best.parameters.auto_converge:
+        sentences.append(_throttled(best))
     if not best.prediction.converges:
-        sentences.append(
-            "No way converges: the guest writes more quickly than its pages are sent. "
-            "The commands switch auto-converge on, which slows the guest down until "
-            "they are; how long that takes was not predicted. A faster link, or a "
-            "quieter hour, would spare it that."
-        )
+        sentences.append("Wait for a quieter hour, or take a faster link.")
     elif not best.good(plan.question):
         sentences.append(
             f"No way keeps the guest's stop to {limit} ms: "
@@ -57,6 +53,22 @@ def verdict(plan: Plan) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def _throttled(best: Row) -> str:
+    """Where no way converges with the guest at its own speed."""
+    reason = (
+        "No way converges by itself: the guest writes more quickly than its pages are "
+        "sent. "
+    )
+    slowed = best.prediction.throttle_percentage
+    if not best.prediction.converges:
+        return reason + "Nor does any with auto-converge, which slows the guest down."
+    return reason + (
+        "These figures, and the commands, are with auto-converge, which slows the "
+        f"guest's CPUs down by up to {slowed} %. A faster link, or a quieter hour, "
+        "would spare it that."
+    )
+
+
 def _brings(row: Row) -> str:
     found = row.prediction
     if not found.converges:
@@ -71,10 +83,7 @@ def _brings(row: Row) -> str:
 def commands(plan: Plan) -> Commands:
     """Of the best way; with auto-converge where nothing converges without."""
     best = plan.best
-    parameters = best.parameters
-    if not best.prediction.converges:
-        parameters = replace(parameters, auto_converge=True)
-    return commands_for(best.candidate, parameters, plan.question.qemu)
+    return commands_for(best.candidate, best.parameters, plan.question.qemu)
 
 
 def sureness(plan: Plan) -> tuple[str, ...]:
@@ -131,10 +140,24 @@ def _doubts(plan: Plan) -> list[str]:
             "A guest that writes takes longer, and is stopped longer: give snapshots "
             "of it (migcomp capture --rounds 3) or its --dirty-rate."
         )
+    elif question.writes.before is None and question.qemu.has("xbzrle"):
+        doubts.append(
+            "xbzrle was not tried: how much of a page changes is known from snapshots "
+            "only, and not from a dirty rate."
+        )
     if here.load_average > _IDLE_LOAD * here.usable_cpus:
         doubts.append(
             f"This machine was busy (load {here.load_average:.1f} on "
             f"{here.usable_cpus} CPUs): CPU times may be too high."
+        )
+    fastest, slowest = plan.costs.handover_range or (1, 1)
+    if slowest > _UNEVEN * fastest and any(
+        row.candidate.method == "compress" for row in plan.rows
+    ):
+        doubts.append(
+            f"Waking a thread took {format_seconds(fastest / 1e9)} to "
+            f"{format_seconds(slowest / 1e9)} here, for each page of compress: its "
+            "times are no surer than that."
         )
     doubts.append(
         f"CPU times are of this machine ({here.cpu}): run this on the source host, or "

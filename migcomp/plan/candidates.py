@@ -11,7 +11,7 @@ from migcomp.precopy.costs import Work
 from migcomp.precopy.engines.choice import EngineChoice
 from migcomp.precopy.parameters import Parameters
 
-#: From here on a level costs more time than its bytes save on any link worth it.
+#: QEMU's default, and higher ones that are tried; there are more.
 _LEVELS = {"zlib": (1, 6), "zstd": (1, 3, 9)}
 _MULTIFD_DEFAULT = 2
 

@@ -12,6 +12,7 @@ from migcomp.precopy.parameters import Parameters
 
 #: That a way of migrating may need; all others are left as they are.
 _CAPABILITIES = ("xbzrle", "auto-converge", "compress", "multifd")
+_HERE, _THERE = "tcp:0:PORT", "tcp:DESTINATION:PORT"
 _DECOMPRESS_THREADS = 4  # compress-threads to each of them, as libvirt advises
 #: Parameters that both hosts must agree on, or that the other host needs.
 _BOTH = ("multifd-channels", "multifd-compression")
@@ -22,14 +23,16 @@ Setting = int | str | bool
 @dataclass(frozen=True)
 class Commands:
     """A line each.  ``source`` and ``destination``: for the monitor of that host's
-    QEMU, before the migration; ``virsh``: for libvirt instead, which ``libvirt``
-    (version) and later can."""
+    QEMU, those of the destination, which was started with ``-incoming defer``, first;
+    DESTINATION and PORT are to be filled in.  ``virsh``: for libvirt instead, which
+    ``libvirt`` (version) and later can, and ``virsh_meanwhile`` while that runs."""
 
     qmp_source: tuple[str, ...]
     qmp_destination: tuple[str, ...]
     hmp_source: tuple[str, ...]
     hmp_destination: tuple[str, ...]
     virsh: tuple[str, ...]
+    virsh_meanwhile: tuple[str, ...]
     libvirt: tuple[int, int] | None
 
 
@@ -45,17 +48,31 @@ def commands_for(candidate: Candidate, parameters: Parameters, qemu: Qemu) -> Co
     other = [name for name in on if name != "auto-converge"]
     others = [name for name in known if name != "auto-converge"]
     return Commands(
-        qmp_source=(_qmp_capabilities(known, on), _qmp_parameters(settings)),
+        qmp_source=(
+            _qmp_capabilities(known, on),
+            _qmp_parameters(settings),
+            _qmp("migrate", {"uri": _THERE}),
+        ),
         qmp_destination=(
             _qmp_capabilities(others, other),
             *([_qmp_parameters(theirs)] if theirs else []),
+            _qmp("migrate-incoming", {"uri": _HERE}),
         ),
-        hmp_source=(*_hmp_capabilities(known, on), *_hmp_parameters(settings)),
+        hmp_source=(
+            *_hmp_capabilities(known, on),
+            *_hmp_parameters(settings),
+            f"migrate -d {_THERE}",
+        ),
         hmp_destination=(
             *_hmp_capabilities(others, other),
             *_hmp_parameters(theirs),
+            f"migrate_incoming {_HERE}",
         ),
         virsh=_virsh(candidate, parameters),
+        # There is no option for it.
+        virsh_meanwhile=(
+            f"virsh migrate-setmaxdowntime DOMAIN {parameters.downtime_limit}",
+        ),
         libvirt=(
             LIBVIRT_MULTIFD_COMPRESSION
             if candidate.method == "multifd" and candidate.codec != "none"
@@ -148,8 +165,4 @@ def _virsh(candidate: Candidate, parameters: Parameters) -> tuple[str, ...]:
     if parameters.max_bandwidth:
         words.append(f"--bandwidth {max(parameters.max_bandwidth >> 20, 1)}")
     words.append("DOMAIN qemu+ssh://DESTINATION/system")
-    return (
-        " ".join(words),
-        # While it goes on, from another shell: there is no option for it.
-        f"virsh migrate-setmaxdowntime DOMAIN {parameters.downtime_limit}",
-    )
+    return (" ".join(words),)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
 from migcomp.images.image import Image
-from migcomp.images.open import open_image
 from migcomp.plan.sample import Sample, sample_of
 from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
 from migcomp.precopy.dirty_model import DirtyModel, Ranks, hit
@@ -60,15 +59,16 @@ def writes_by_rate(pages_per_second: float, working_set: int) -> Writes:
 
 
 def writes_by_snapshots(
-    stack: ExitStack, paths: Sequence[str], seconds: Sequence[float], sample: Sample
+    stack: ExitStack,
+    paths: Sequence[str],
+    seconds: Sequence[float],
+    sample: Sample,
+    open_one: Callable[[str], Image],
 ) -> Writes | None:
     """``seconds`` from each to the next; ``sample`` is of the first.  Two snapshots do
     not tell the working set: it is taken to be what is not zero.  None if nothing
     changed.  ``stack`` closes what is kept.  Raises ImageError."""
     page_size = sample.memory.page_size
-
-    def open_one(path: str) -> Image:
-        return open_image(path, page_size=page_size)
 
     intervals = [*intervals_of_snapshots(paths, seconds, open_one)]
     changed = [len(each.pages) for each in intervals]

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 from migcomp.measure import machine
 from migcomp.plan.candidates import Candidate, candidates
+from migcomp.plan.course import Prediction
+from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
 from migcomp.plan.measure import Measurement, Measurer, measure_deltas
-from migcomp.plan.predict import Flows, Prediction, break_even, flows_of, predict
+from migcomp.plan.predict import break_even, predict
 from migcomp.plan.sample import Sample
 from migcomp.plan.versions import Qemu
 from migcomp.precopy import framing
@@ -52,7 +54,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """A way to migrate.  ``uncertainty``: half of the 95 % confidence interval of the
+    """A way to migrate; with auto-converge where no way converges without.
+    ``uncertainty``: half of the 95 % confidence interval of the
     first round's time, as a share of it, from the sample.  ``break_even``: bytes a
     second of the link up to which its compression makes the first round quicker; 0
     on no link, None on any, and for a way that compresses nothing."""
@@ -117,38 +120,43 @@ def make_plan(
     if writes and writes.after and writes.before:
         changed = _measure(writes.after, tried, costs, watch)
         deltas = measure_deltas(writes.before, writes.after, _XBZRLE_HEADER)
-    rows: list[Row] = []
-    plain: Flows | None = None
-    for candidate in tried:
-        measurement = measured[candidate.work]
-        parameters = _parameters(question, candidate, writes, costs.page_size)
-        flows = flows_of(
-            candidate, measurement, changed[candidate.work], deltas, costs, parameters
-        )
-        plain = plain or flows
-        rows.append(
-            Row(
-                candidate,
-                parameters,
-                predict(
-                    sample.image_pages,
-                    measurement.zero_share,
-                    costs.page_size,
-                    flows,
-                    writes,
-                    question.link,
-                    parameters,
-                ),
-                _uncertainty(measurement, flows, question.link),
-                break_even(measurement.zero_share, flows, plain)
-                if candidate.work
-                else None,
+
+    def rows_with(*, auto_converge: bool) -> tuple[str, list[Row]]:
+        """By which method, and what it found."""
+        rows: list[Row] = []
+        plain: Flows | None = None
+        for candidate in tried:
+            measurement = measured[candidate.work]
+            parameters = replace(
+                _parameters(question, candidate, writes, costs.page_size),
+                auto_converge=auto_converge,
             )
-        )
-    method = FORMULA
-    if _seconds_to_simulate(rows, sample.image_pages) <= _BUDGET_SECONDS:
-        method = SIMULATION
-        rows = [_simulated(row, question, costs, open_guest, watch) for row in rows]
+            later = changed[candidate.work]
+            flows = flows_of(candidate, measurement, later, deltas, costs, parameters)
+            plain = plain or flows
+            prediction = predict(
+                sample.image_pages,
+                measurement.zero_share,
+                costs.page_size,
+                flows,
+                writes,
+                question.link,
+                parameters,
+            )
+            even = None
+            if candidate.work:
+                even = break_even(measurement.zero_share, flows, plain)
+            unsure = _uncertainty(measurement, flows, question.link)
+            rows.append(Row(candidate, parameters, prediction, unsure, even))
+        if _seconds_to_simulate(rows, sample.image_pages) > _BUDGET_SECONDS:
+            return FORMULA, rows
+        return SIMULATION, [
+            _simulated(row, question, costs, open_guest, watch) for row in rows
+        ]
+
+    method, rows = rows_with(auto_converge=False)
+    if not any(row.prediction.converges for row in rows):
+        method, rows = rows_with(auto_converge=True)
     return Plan(
         question,
         costs.page_size,
@@ -252,6 +260,7 @@ def _of_simulation(result: SimulationResult) -> Prediction:
         result.wire_bytes,
         result.cpu_seconds,
         len(result.rounds),
+        max((each.throttle_percentage or 0 for each in result.rounds), default=0),
     )
 
 

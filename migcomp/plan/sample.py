@@ -10,7 +10,7 @@ from random import Random
 
 from migcomp.errors import ImageError
 from migcomp.images.image import Image
-from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.memory import GuestMemory, check_whole
 from migcomp.results import Block
 
 #: Pages that are taken from one place, and pages that are looked at together: about
@@ -46,8 +46,13 @@ class Sample:
         return self.pages == self.image_pages
 
 
+#: Of a larger image at least two runs are taken.
+PAGES_LEAST = 2 * RUN_PAGES
+
+
 def take_sample(image: Image, pages_most: int, seed: int) -> Sample:
-    """About ``pages_most`` pages of an image that can be read at any time.
+    """About ``pages_most`` pages, PAGES_LEAST or more, of an image that can be read at
+    any time.
 
     It is cut into strata of equal size, and of each a run of pages is taken, at a
     place drawn by lot; those of neighbouring strata make up a cluster.  A small image
@@ -56,11 +61,12 @@ def take_sample(image: Image, pages_most: int, seed: int) -> Sample:
     pages = image.pages
     if not pages:
         raise ImageError(f"{image.path}: is empty; there is nothing to migrate")
+    check_whole(image)
     length = CLUSTER_PAGES
     starts: Sequence[int] = range(0, pages, length)
     if pages > pages_most:
         length = RUN_PAGES
-        starts = _drawn(pages, max(pages_most // length, 2), seed)
+        starts = _drawn(pages, pages_most // length, seed)
     lengths = [min(length, pages - start) for start in starts]
     runs = (image.read(*run) for run in zip(starts, lengths, strict=True))
     together = CLUSTER_PAGES // length

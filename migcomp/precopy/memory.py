@@ -33,6 +33,18 @@ def _available_memory() -> int:
     return 0
 
 
+def check_whole(image: Image) -> None:
+    """Raises ImageError for one that ends within a page, which no guest's does."""
+    size = image.page_size
+    for block in image.blocks:
+        if block.length % size:
+            raise ImageError(
+                f"{image.path}: its last page is cut off after "
+                f"{block.length % size} of {size} bytes, and a guest's is not; "
+                "capture it again, or give another --page-size"
+            )
+
+
 class GuestMemory:
     """``pages`` pages of ``page_size`` bytes; page *i* lies at ``i * page_size``.
 
@@ -67,11 +79,7 @@ class GuestMemory:
         encoded, twice.  Raises ImageError."""
         again = readable_again(image, copied)
         try:
-            if any(block.length % image.page_size for block in again.blocks):
-                raise ImageError(
-                    f"{image.path}: its last page is cut off, and a guest's is not; "
-                    "capture it again"
-                )
+            check_whole(again)
             memory = cls(image.path, again.blocks, image.page_size)
             memory._fill(again, copied)
         finally:

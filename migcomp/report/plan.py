@@ -37,19 +37,17 @@ def render(plan: Plan, console: Console) -> None:
         print_text(console, sentence)
     console.print()
     found, qemu = commands(plan), plan.question.qemu
-    _print_commands(console, f"{qemu}, QMP, on the source", found.qmp_source)
-    _print_commands(console, "QMP, on the destination", found.qmp_destination)
-    _print_commands(console, "or in its monitor, on the source", found.hmp_source)
-    _print_commands(console, "monitor, on the destination", found.hmp_destination)
-    print_text(
-        console,
-        "then migrate_incoming tcp:0:PORT on the destination, which was started with "
-        "-incoming defer, and migrate -d tcp:DESTINATION:PORT on the source",
-    )
+    there = "on the destination, started with -incoming defer"
+    _print_commands(console, f"{qemu}, QMP, {there}", found.qmp_destination)
+    _print_commands(console, "QMP, on the source", found.qmp_source)
+    _print_commands(console, f"or in the monitors: {there}", found.hmp_destination)
+    _print_commands(console, "monitor, on the source", found.hmp_source)
     libvirt = "or with libvirt instead"
     if found.libvirt:
         libvirt += " ({}.{} or later)".format(*found.libvirt)
     _print_commands(console, libvirt, found.virsh)
+    meanwhile = "and while that runs, in another shell"
+    _print_commands(console, meanwhile, found.virsh_meanwhile)
 
 
 def _table(plan: Plan) -> Table:
@@ -65,13 +63,20 @@ def _table(plan: Plan) -> Table:
             f"{'*' if best else ' '} {row.candidate}",
             format_time(found.seconds) if converges else "-",
             format_time(found.downtime) if converges else "-",
-            "yes" if converges else "no",
+            _converges(row),
             format_size(found.wire_bytes) if converges else "-",
             format_seconds(found.cpu_seconds) if converges else "-",
             _pays(row),
             style="bold" if best else "",
         )
     return table
+
+
+def _converges(row: Row) -> str:
+    found = row.prediction
+    if found.converges and found.throttle_percentage:
+        return f"at {found.throttle_percentage} %"
+    return "yes" if found.converges else "no"
 
 
 def _pays(row: Row) -> str:

@@ -68,6 +68,8 @@ def _row(row: Row) -> dict[str, object]:
         "codec": candidate.codec,
         "level": candidate.level,
         "threads": candidate.threads,
+        "auto-converge": row.parameters.auto_converge,
+        "cpu-throttle-percentage": found.throttle_percentage,
         "converges": known,
         "total-time": found.seconds if known else None,
         "downtime": found.downtime if known else None,

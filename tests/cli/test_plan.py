@@ -40,7 +40,7 @@ def test_of_one_image(snapshots: list[Path]) -> None:
 
 def test_lines_of_the_report_fit(snapshots: list[Path]) -> None:
     done = command("plan", snapshots[0], "--link", "5Mbit", "--threads-max", "16")
-    report = done.text.partition("QMP, on the source")[0]
+    report = done.text.partition("QMP, on the destination")[0]
     assert max(map(len, report.splitlines())) <= 80
     assert "…" not in report
 
@@ -66,9 +66,11 @@ def test_by_a_dirty_rate(snapshots: list[Path]) -> None:
     rate = ("--dirty-rate", "100KiB")
     found = command("plan", snapshots[0], "--link", "5Mbit", *rate, "--json").json
     assert found["guest"].startswith("25 pages/s dirty, as given")
+    assert any("xbzrle was not tried" in note for note in found["notes"])
     done = command("plan", snapshots[0], "--link", "5Mbit", "--dirty-rate", "1GiB")
-    assert done.code == 3
-    assert "working set" in sentence(done)
+    assert done.code == 2
+    said = "--dirty-rate, 1.00 GiB, must be less than the guest's memory, 1.17 MiB"
+    assert said in sentence(done)
 
 
 def test_what_a_version_has_not(snapshots: list[Path]) -> None:
@@ -88,7 +90,9 @@ def test_what_a_version_has_not(snapshots: list[Path]) -> None:
         (("--link", "fast"), "is not a rate"),
         (("--link", "1Gbit", "--qemu", "3.1"), "4.0 or later"),
         (("--link", "1Gbit", "--qemu", "new"), "is not a version"),
-        (("--link", "1Gbit", "--downtime", "0"), "range"),
+        (("--link", "1Gbit", "--downtime", "0"), "not in the range of 1 to"),
+        (("--link", "1Gbit", "--downtime", "3 hours"), "such as 300ms or 0.3s"),
+        (("--link", "1Gbit", "--sample-size", "1"), "256 KiB or more"),
         ((), "--link"),
     ],
 )
@@ -124,6 +128,8 @@ def test_an_image_that_ends_within_a_page(tmp_path: Path) -> None:
     done = command("plan", path, "--link", "1Gbit")
     assert done.code == 3
     assert "cut.raw" in sentence(done)
+    assert "cut off after 4 of 4096 bytes" in done.errors
+    assert "--pad" not in done.errors
 
 
 def test_a_guest_of_zeros(tmp_path: Path) -> None:
@@ -139,6 +145,12 @@ def test_from_a_pipe(snapshots: list[Path]) -> None:
     done = program("plan", "-", "--link", "5Mbit", "--json", stdin=stream)
     assert done.code == 0, done.errors
     assert done.json["memory-bytes"] == len(stream)
+
+
+@pytest.mark.parametrize("limit", ["250", "250ms", "0.25s"])
+def test_a_downtime_has_units(snapshots: list[Path], limit: str) -> None:
+    options = ("--link", "1Gbit", "--downtime", limit, "--json")
+    assert command("plan", snapshots[0], *options).json["downtime-limit-ms"] == 250
 
 
 def test_quietly(snapshots: list[Path]) -> None:

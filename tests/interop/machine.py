@@ -161,6 +161,10 @@ class Machine:
         self("migrate-set-parameters", **parameters)
         self("migrate-incoming", uri=uri)
 
+    def wait_for_migration(self) -> None:
+        """Raises RuntimeError if it fails."""
+        self._until(self._migrated)
+
     def _migrated(self) -> bool:
         status = self("query-migrate").get("status")
         if status in ("failed", "cancelled"):

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a plan rests on: sample, measurement, prediction, and the answer."""
+"""What a plan rests on: sample, measurement and prediction."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -14,36 +11,16 @@ import pytest
 
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
-from migcomp.plan import advice
-from migcomp.plan.candidates import Candidate, candidates
+from migcomp.plan.flows import Flows, PageFlow
 from migcomp.plan.guest import Writes, writes_by_rate
 from migcomp.plan.measure import Measurement, Measurer, Part, measure_deltas
-from migcomp.plan.plan import (
-    FORMULA,
-    SIMULATION,
-    Plan,
-    Question,
-    Row,
-    make_plan,
-    recommended,
-)
-from migcomp.plan.predict import (
-    Flows,
-    PageFlow,
-    Prediction,
-    break_even,
-    predict,
-)
+from migcomp.plan.predict import break_even, predict
 from migcomp.plan.sample import RUN_PAGES, sample_of, take_sample
-from migcomp.plan.versions import Qemu
 from migcomp.precopy.costs import Costs, Work
-from migcomp.precopy.dirty import DirtySource, IdleGuest
-from migcomp.precopy.dirty_model import ModelledGuest
 from migcomp.precopy.link import Link
-from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.parameters import Parameters
-from migcomp.report import plan_json
 from tests.conftest import PAGE, REPOSITORY, make_page, memory_file
+from tests.plan_tools import costs
 
 HEAP = str(REPOSITORY / "sample_images/heap-8m.raw")
 HEAP_PAGES = (8 << 20) // PAGE
@@ -52,21 +29,6 @@ ZSTD, ZLIB, PAGED = (
     Work("zlib", 1, "stream"),
     Work("zlib", 1, "page"),
 )
-
-
-def costs(**ns: int) -> Costs:
-    """The same on any machine; ``zstd`` and ``zlib`` are for a page."""
-    stored = {
-        (work, kind): ns.get(work.codec, 20_000)
-        for work in candidate_works()
-        for kind in ("compressed", "normal")
-    }
-    return Costs(PAGE, 80, 700, 300, 3000, 5000, "stored", stored)
-
-
-def candidate_works() -> set[Work]:
-    every = candidates(Qemu((8, 2)), 2, xbzrle=True)
-    return {Work("xbzrle", 0, "page")} | {c.work for c in every if c.work}
 
 
 # --- Sample -------------------------------------------------------------------------
@@ -200,7 +162,7 @@ def test_deltas() -> None:
 
 # --- Prediction ---------------------------------------------------------------------
 
-LINK = Link(80e6, segment=1, overhead=0)  # 10 MB/s
+LINK = Link(80e6, segment=1, overhead=0, buffer=0)  # 10 MB/s
 MB = 10_000_000
 
 
@@ -223,8 +185,8 @@ def test_an_idle_guest_takes_its_bytes_over_the_link() -> None:
     assert found.converges
     assert found.wire_bytes == pytest.approx(5000 * 1009)
     assert found.seconds == pytest.approx(5000 * 1009 / MB)
-    # What QEMU takes for 100 ms are the pages as they are.
-    assert found.downtime == pytest.approx(MB * 0.1 / PAGE * 1000 / MB)
+    # QEMU looks after each section of 50 ms.
+    assert found.downtime == pytest.approx(found.seconds % 0.05)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +211,8 @@ def test_the_slowest_decides(more: Any, seconds: float) -> None:
 
 def test_the_guest_is_not_stopped_for_longer_than_all_takes() -> None:
     """What the kernel still has to send is not counted again among the last round."""
-    queued = replace(flows(PAGE), queues=True)
-    parameters = asked(downtime_limit=2000)
-    found = predict(500, 0, flows=queued, **parameters)
+    queued = replace(LINK, buffer=1000 * PAGE)
+    found = predict(500, 0, flows=flows(PAGE), **(asked() | {"link": queued}))
     assert found.downtime == pytest.approx(found.seconds)
 
 
@@ -286,7 +247,7 @@ def test_the_limit_may_hold_for_pages_as_they_were() -> None:
     limited = Parameters(max_bandwidth=MB // 2, downtime_limit=1)
     query = asked() | {"parameters": limited}
     found = predict(10_000, 0, flows=Flows(flow, flow, flow), **query)
-    assert found.seconds == pytest.approx(10_000 * 4000 / (MB / 2), rel=0.01)
+    assert found.seconds == pytest.approx(10_000 * 4000 / (MB / 2), abs=0.1)
 
 
 def test_break_even() -> None:
@@ -296,205 +257,3 @@ def test_break_even() -> None:
     assert break_even(0.3, slow, plain) == pytest.approx(40e6, rel=1e-3)
     assert break_even(0.3, flows(1000), plain) is None
     assert break_even(0.3, flows(5000, 10), plain) == 0
-
-
-# --- Against the simulation -----------------------------------------------------------
-
-#: By which the formula may be off: a share, or a window of QEMU's bandwidth limit.
-SHARE, SECONDS = 0.12, 0.1
-
-
-def small_link(mbit: float) -> Link:
-    """A kernel's buffer of 2 MiB would hold a quarter of so small a guest."""
-    return Link(mbit * 1e6, buffer=256 << 10)
-
-
-@contextmanager
-def heap(writes: Writes | None) -> Iterator[tuple[GuestMemory, DirtySource]]:
-    with open_image(HEAP) as image:
-        memory = GuestMemory.copy_of(image)
-    with memory:
-        yield memory, ModelledGuest(writes.model, memory) if writes else IdleGuest()
-
-
-def plan(
-    monkeypatch: pytest.MonkeyPatch,
-    budget: float,
-    writes: Writes | None = None,
-    mbit: float = 30,
-    used: Costs | None = None,
-    threads: int = 2,
-    **question: Any,
-) -> Plan:
-    monkeypatch.setattr("migcomp.plan.plan._BUDGET_SECONDS", budget)
-    asked = Question((HEAP,), Qemu((8, 2)), small_link(mbit), 300, threads, writes)
-    with open_image(HEAP) as image:
-        sample = take_sample(image, 1 << 20, 0)
-    with sample.memory:
-        return make_plan(
-            replace(asked, **question), sample, used or costs(), lambda: heap(writes)
-        )
-
-
-@pytest.mark.parametrize(
-    ("rate", "mbit", "version"),
-    [
-        (0, 15, (8, 2)),
-        (100, 30, (8, 2)),
-        (200, 15, (8, 2)),
-        (200, 30, (8, 2)),
-        (100, 15, (7, 2)),
-        (100, 15, (9, 1)),
-    ],
-)
-def test_formula_and_simulation_agree(
-    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float, version: tuple[int, int]
-) -> None:
-    writes = writes_by_rate(rate, 600) if rate else None
-    used = costs(zstd=20_000, zlib=400_000)
-    qemu = Qemu(version)
-    guess = plan(monkeypatch, 0, writes, mbit, used, qemu=qemu)
-    truth = plan(monkeypatch, 1e9, writes, mbit, used, qemu=qemu)
-    assert (guess.method, truth.method) == (FORMULA, SIMULATION)
-    compared = 0
-    for one, other in zip(guess.rows, truth.rows, strict=True):
-        a, b = one.prediction, other.prediction
-        assert a.converges == b.converges, one.candidate
-        if not a.converges:
-            continue
-        about = pytest.approx(b.seconds, rel=SHARE, abs=SECONDS)
-        assert a.seconds == about, one.candidate
-        assert a.wire_bytes == pytest.approx(b.wire_bytes, rel=SHARE), one.candidate
-        compared += 1
-    assert compared >= 5
-
-
-# --- The answer -----------------------------------------------------------------------
-
-
-def row(
-    name: str, seconds: float, cpu: float, downtime: float = 0.1, ends: bool = True
-) -> Row:
-    found = Prediction(ends, seconds, downtime, 1e6, cpu, 3)
-    return Row(Candidate(name), Parameters(), found, 0.0, None)
-
-
-@pytest.mark.parametrize(
-    ("rows", "best"),
-    [
-        ([row("none", 10, 1), row("a", 5, 3)], "a"),
-        # What is not a tenth quicker is not worth more CPU time.
-        ([row("none", 10, 1), row("a", 9.2, 3)], "none"),
-        ([row("none", 10, 1), row("a", 5, 9), row("b", 5.4, 3)], "b"),
-        ([row("none", 1, 1, downtime=0.5), row("a", 5, 3)], "a"),
-        ([row("none", 1, 1, ends=False), row("a", 5, 3, downtime=0.9)], "a"),
-        ([row("none", 1, 1, ends=False), row("a", 5, 3, ends=False)], "none"),
-    ],
-)
-def test_the_best(rows: list[Row], best: str) -> None:
-    question = Question((), Qemu((8, 2)), Link(1e9), 300, 2, None)
-    assert recommended(rows, question).candidate.method == best
-
-
-def test_what_the_kernel_has_is_no_reason_against_it() -> None:
-    slow = Question((), Qemu((8, 2)), Link(8e6), 300, 2, None)  # 2.2 s for 2 MiB
-    rows = [row("none", 10, 1), row("a", 5, 3, downtime=2.0)]
-    assert recommended(rows, slow) is rows[1]
-    assert recommended(rows, replace(slow, link=Link(1e9))) is rows[0]
-
-
-def test_a_plain_migration_may_be_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0)
-    said = advice.verdict(replace(found, best=found.plain))
-    assert said[0].startswith("Migrate without compression: ")
-
-
-def test_a_slow_link_wants_compression(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0, mbit=30)
-    assert found.best.candidate.codec == "zstd"
-    said = " ".join(advice.verdict(found))
-    assert said.startswith(f"Migrate with {found.best.candidate}: ")
-    assert "slower than no compression" in said
-    assert found.plain.candidate.method == "none"
-
-
-def test_a_fast_link_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0, mbit=1e5, used=costs(zstd=30_000, zlib=90_000))
-    assert found.best.candidate.work is None
-    assert "slower than" not in " ".join(advice.verdict(found))
-    for each in found.rows:
-        if each.candidate.work:
-            assert each.break_even is not None
-            assert each.break_even < 1e5 * 1e6 / 8
-
-
-def test_what_does_not_converge_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
-    writes = writes_by_rate(1000, 1100)
-    found = plan(monkeypatch, 0, writes, mbit=2)
-    assert not any(each.prediction.converges for each in found.rows)
-    assert "No way converges" in " ".join(advice.verdict(found))
-    chosen = advice.commands(found)
-    assert '{"capability": "auto-converge", "state": true}' in chosen.qmp_source[0]
-    assert "migrate_set_capability auto-converge on" in chosen.hmp_source
-    assert "--auto-converge" in chosen.virsh[0]
-    given: Any = json.loads(json.dumps(plan_json.to_json(found)))
-    assert {way["total-time"] for way in given["ways"]} == {None}
-
-
-def test_it_says_why_it_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0)
-    busy = replace(found.machine, load_average=9.0, usable_cpus=2)
-    told = " ".join(advice.sureness(replace(found, machine=busy)))
-    assert "All 8.00 MiB were measured" in told
-    assert "busy (load 9.0 on 2 CPUs)" in told
-    assert "--dirty-rate" in told
-    assert "More than" not in told
-    idle = replace(found.machine, load_average=0.0, usable_cpus=2)
-    more = replace(found.question, threads_max=8)
-    told = " ".join(advice.sureness(replace(found, machine=idle, question=more)))
-    assert "busy" not in told
-    assert "More than 2 threads could not be tried" in told
-
-
-def test_a_sample_s_interval_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0)
-    part = replace(found.sample, image_pages=found.sample.pages * 4)
-    best = replace(found.best, uncertainty=0.2)
-    told = " ".join(advice.sureness(replace(found, sample=part, best=best)))
-    assert "8.00 MiB of 32.0 MiB (25.0 %) were measured, in 8 clusters" in told
-    assert "+-20 % for multifd zstd" in told
-    assert "A sample of 8 clusters is small" in told
-
-
-def test_threads_are_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0, mbit=1000, used=costs(zlib=900_000), threads=8)
-    seconds = [
-        each.prediction.seconds
-        for each in found.rows
-        if each.candidate.codec == "zlib" and each.candidate.method == "multifd"
-    ]
-    assert seconds[:3] == sorted(seconds[:3], reverse=True)
-    assert seconds[0] == pytest.approx(4 * seconds[2], rel=0.01)
-
-
-def test_the_table_s_figures_are_the_json_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = plan(monkeypatch, 0)
-    given: Any = json.loads(json.dumps(plan_json.to_json(found)))
-    assert given["schema"] == "migcomp.plan/1"
-    assert len(given["ways"]) == len(found.rows)
-    assert given["recommended"] == str(found.best.candidate)
-    assert given["memory-bytes"] == 8 << 20
-    way = given["ways"][0]
-    assert way["wire-bytes"] == round(found.plain.prediction.wire_bytes)
-    assert given["commands"]["virsh"][0].startswith("virsh migrate --live")
-
-
-def test_before_8_1_multifd_s_compression_has_no_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It would be one for the pages as they were."""
-    found = plan(monkeypatch, 0, qemu=Qemu((7, 2)))
-    for each in found.rows:
-        limited = each.parameters.max_bandwidth > 0
-        compresses = each.candidate.method == "multifd" and each.candidate.work
-        assert limited == (not compresses), each.candidate

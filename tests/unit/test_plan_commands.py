@@ -67,13 +67,14 @@ def test_multifd() -> None:
         "migrate_set_parameter multifd-channels 4",
         "migrate_set_parameter multifd-compression zstd",
         "migrate_set_parameter multifd-zstd-level 3",
+        "migrate -d tcp:DESTINATION:PORT",
     )
     assert found.virsh == (
         "virsh migrate --live --verbose --parallel --parallel-connections 4 "
         "--compressed --comp-methods zstd --comp-zstd-level 3 --bandwidth 111 "
         "DOMAIN qemu+ssh://DESTINATION/system",
-        "virsh migrate-setmaxdowntime DOMAIN 200",
     )
+    assert found.virsh_meanwhile == ("virsh migrate-setmaxdowntime DOMAIN 200",)
     assert found.libvirt == (9, 4)
 
 
@@ -102,7 +103,7 @@ def test_xbzrle() -> None:
     found = made(Candidate("xbzrle"), xbzrle_cache_size=1 << 28)
     assert settings(found.qmp_source)["xbzrle-cache-size"] == 1 << 28
     assert "--comp-methods xbzrle --comp-xbzrle-cache 268435456" in found.virsh[0]
-    assert len(found.qmp_destination) == 1
+    assert len(found.qmp_destination) == 2  # no parameters
 
 
 def test_none() -> None:

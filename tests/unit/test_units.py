@@ -112,7 +112,7 @@ def test_seconds_take_a_fitting_unit(seconds: float, text: str) -> None:
 
 def test_rates_are_decimal() -> None:
     assert format_rate(812e6) == "812 MB/s"
-    assert format_bit_rate(812e6) == "6496 Mbit/s"
+    assert format_bit_rate(812e6) == "6,496 Mbit/s"
 
 
 def test_counts_and_shares() -> None:
