@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
 from migcomp.errors import ImageError
@@ -88,9 +88,10 @@ class _Cpus(Resource):
 
 @dataclass(eq=False)
 class _Migration:
-    """``running`` is its course, from when it begins."""
+    """Of the guests ``names``, which are alike and begin together, so that all of them
+    take the same course: ``running``, from when it begins."""
 
-    name: str
+    names: list[str]
     kind: Kind
     destination: str
     route: Route
@@ -217,17 +218,17 @@ class _Evacuation:
         self._queues: dict[str, deque[_Migration]] = {
             host.name: deque() for host in fleet.hosts if host.evacuate
         }
+        self._counts = dict.fromkeys(self._queues, 0)
         for migration in self._migrations(fleet, known):
-            self._queues[migration.kind.guests.host].append(migration)
-        self._total = sum(map(len, self._queues.values()))
-        self._counts = {name: len(queue) for name, queue in self._queues.items()}
+            host = migration.kind.guests.host
+            self._queues[host].append(migration)
+            self._counts[host] += len(migration.names)
+        self._total = sum(self._counts.values())
         for guests in fleet.guests:
             cpus = self._network.cpus[guests.host]
             cpus.alter(0.0, guests.busy_cpus * guests.count, 0)
 
-    def _migrations(
-        self, fleet: Fleet, known: dict[Guests, Kind]
-    ) -> Iterable[_Migration]:
+    def _migrations(self, fleet: Fleet, known: dict[Guests, Kind]) -> list[_Migration]:
         """In the order in which they begin, all hosts together."""
         staying = [
             (each.host, known[each].memory * each.count)
@@ -241,9 +242,17 @@ class _Evacuation:
         places = place(
             fleet, staying, ((kind.guests.host, kind.memory) for _, kind in named)
         )
+        found: list[_Migration] = []
+        together: dict[tuple[str, str], _Migration] = {}
         for (name, kind), destination in zip(named, places, strict=True):
+            alike = kind.guests.name, destination
+            if self._policy.parallel is None and alike in together:
+                together[alike].names.append(name)
+                continue
             route = self._network.route(kind.guests.host, destination)
-            yield _Migration(name, kind, destination, route)
+            together[alike] = _Migration([name], kind, destination, route)
+            found.append(together[alike])
+        return found
 
     def run(self, watch: Watch) -> Evacuation:
         for queue in self._queues.values():
@@ -281,7 +290,8 @@ class _Evacuation:
             kind.parameters,
         )
         cpus = self._network.cpus[kind.guests.host]
-        cpus.alter(self._sharing.now, 0.0, self._network.threads)
+        threads = self._network.threads * len(migration.names)
+        cpus.alter(self._sharing.now, 0.0, threads)
         self._sharing.changed()
         self._go_on(migration, None)
 
@@ -301,13 +311,14 @@ class _Evacuation:
             send.pages * flow.wire,
             max(send.pages * flow.busy_seconds, send.at_least),
             send.pages * flow.cpu_ns / 1e9,
+            len(migration.names),
         )
 
     def _end(self, migration: _Migration, found: Prediction) -> None:
         now, guests = self._sharing.now, migration.kind.guests
-        self._done.append(
+        self._done += [
             Migrated(
-                migration.name,
+                name,
                 migration.kind.memory,
                 guests.host,
                 migration.destination,
@@ -320,10 +331,12 @@ class _Evacuation:
                 found.rounds,
                 found.converges,
             )
-        )
-        cpus = self._network.cpus[guests.host]
-        cpus.alter(now, -guests.busy_cpus, -self._network.threads)
-        self._network.cpus[migration.destination].alter(now, guests.busy_cpus, 0)
+            for name in migration.names
+        ]
+        number = len(migration.names)
+        busy, threads = number * guests.busy_cpus, number * self._network.threads
+        self._network.cpus[guests.host].alter(now, -busy, -threads)
+        self._network.cpus[migration.destination].alter(now, busy, 0)
         self._sharing.changed()
         self._empty[guests.host] = now
         if queue := self._queues[guests.host]:

@@ -89,7 +89,10 @@ class _Lane:
     clock: float = 0.0
     since: float = 0.0
     version: int = 0
-    waiting: list[tuple[float, int, object, float, float]] = field(default_factory=list)
+    #: By the clock's time at which they end: number, what, of how many, limit, CPUs.
+    waiting: list[tuple[float, int, object, int, float, float]] = field(
+        default_factory=list
+    )
 
     @property
     def speed(self) -> float:
@@ -137,21 +140,27 @@ class Sharing(Generic[_T]):
         self._stale = True
 
     def start(
-        self, what: _T, route: Route, amount: float, seconds: float, cpu: float
+        self,
+        what: _T,
+        route: Route,
+        amount: float,
+        seconds: float,
+        cpu: float,
+        number: int = 1,
     ) -> None:
         """``amount`` bytes, for which it takes ``seconds`` at least, and of the CPUs
-        ``cpu`` seconds."""
+        ``cpu`` seconds; ``number`` of such transfers, all alike."""
         limit = min(route.capacity, amount / seconds if seconds else math.inf)
         lane = self._lane(route, limit)
         before = lane.takes
         lane.run(self.now)
-        lane.full += limit
-        lane.cpus += cpu * limit / amount
-        lane.number += 1
+        cpus = cpu * limit / amount
+        lane.full += number * limit
+        lane.cpus += number * cpus
+        lane.number += number
         self._number += 1
         due = lane.clock + amount / limit
-        entry = (due, self._number, what, limit, cpu * limit / amount)
-        heappush(lane.waiting, entry)
+        heappush(lane.waiting, (due, self._number, what, number, limit, cpus))
         lane.use(self.now, before)
         self._touch(lane)
 
@@ -201,11 +210,11 @@ class Sharing(Generic[_T]):
         ended: list[_T] = []
         last = max(lane.clock, lane.waiting[0][0]) * (1 + 1e-12)
         while lane.waiting and lane.waiting[0][0] <= last:
-            _, _, what, limit, cpus = heappop(lane.waiting)
+            _, _, what, number, limit, cpus = heappop(lane.waiting)
             ended.append(what)  # type: ignore[arg-type]
-            lane.full -= limit
-            lane.cpus -= cpus
-            lane.number -= 1
+            lane.full -= number * limit
+            lane.cpus -= number * cpus
+            lane.number -= number
         if not lane.number:
             # What rounding has left of it.
             lane.full = lane.cpus = 0.0
