@@ -278,27 +278,33 @@ def fair_shares(lanes: dict[_Lane, None]) -> dict[_Lane, float]:
         capacity = max(left[resource], resource.capacity * _ROUNDING)
         return _level(users[resource], capacity)
 
-    levels = {resource: level_of(resource) for resource in users}
+    # What is not used up by all does not become so when some are bound elsewhere.
+    levels = {}
+    for resource in users:
+        if (level := level_of(resource)) < math.inf:
+            levels[resource] = level
     while levels:
         tight = min(levels, key=levels.__getitem__)
-        level = levels[tight]
-        if level == math.inf:
-            break
-        bound = users[tight]
+        level = levels.pop(tight)
         touched: dict[Resource, None] = {}
-        for lane, _ in bound:
+        for lane, _ in users[tight]:
             rate = shares[lane] = min(lane.number * level, lane.full)
+            cpus = lane.route.cpus
             for link in lane.route.links:
                 left[link] -= rate
                 touched[link] = None
-            if lane.route.cpus in left:
-                left[lane.route.cpus] -= rate * lane.cpus / lane.full
-                touched[lane.route.cpus] = None
-        del levels[tight]
+            if cpus in left:
+                left[cpus] -= rate * lane.cpus / lane.full
+                touched[cpus] = None
         for resource in touched:
-            if resource in levels:
-                users[resource] = [u for u in users[resource] if u[0] not in shares]
-                levels[resource] = level_of(resource)
+            if resource not in levels:
+                continue
+            users[resource] = [
+                user for user in users[resource] if user[0] not in shares
+            ]
+            levels[resource] = level_of(resource)
+            if levels[resource] == math.inf:
+                del levels[resource]
     return shares | {lane: lane.full for lane in lanes if lane not in shares}
 
 
