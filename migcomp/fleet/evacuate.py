@@ -215,6 +215,8 @@ class _Evacuation:
         self._left: dict[str, int] = {}
         self._empty: dict[str, float] = {}
         self._done: list[Migrated] = []
+        names = (name for each in fleet.leaving for name in each.names)
+        self._order = {name: index for index, name in enumerate(names)}
         self._queues: dict[str, deque[_Migration]] = {
             host.name: deque() for host in fleet.hosts if host.evacuate
         }
@@ -268,7 +270,7 @@ class _Evacuation:
         return Evacuation(
             self._way,
             self._sharing.now,
-            tuple(self._done),
+            tuple(sorted(self._done, key=lambda guest: self._order[guest.name])),
             tuple(self._link_use(link) for link in self._network.links),
             tuple(self._host_use(name) for name in self._queues),
         )

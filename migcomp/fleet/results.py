@@ -57,7 +57,7 @@ class HostUse:
 
 @dataclass(frozen=True)
 class Evacuation:
-    """In one ``way``.  ``guests`` in the order in which they came to their end."""
+    """In one ``way``.  ``guests`` in the order of the file."""
 
     way: Candidate
     seconds: float
@@ -80,8 +80,8 @@ class Evacuation:
 
     @property
     def worst(self) -> Migrated:
-        """That which was stopped for the longest time."""
-        return max(self.guests, key=lambda guest: guest.downtime)
+        """That which was stopped for the longest time; of several the first."""
+        return max(self.guests, key=lambda guest: round(guest.downtime, 6))
 
     @property
     def taken_share(self) -> float:

@@ -22,7 +22,7 @@ class Table:
         self._path, self._where = path, where
         self._known: list[str] = []
         if not isinstance(content, dict):
-            raise ImageError(f"{path}: {where.strip('[]')} must be a table, {where}")
+            raise ImageError(f"{path}: {where} must be a table")
         self._content: dict[str, object] = content
 
     def fail(self, problem: str) -> NoReturn:

@@ -94,9 +94,7 @@ def _guests(result: FleetResult) -> Table:
     table = plain_table("guests", "number", "memory", "each takes", "bytes", "stopped")
     number = 0
     kinds = {name: each for each in result.fleet.leaving for name in each.names}
-    order = {each.name: index for index, each in enumerate(result.fleet.leaving)}
-    done = sorted(asked.guests, key=lambda guest: order[kinds[guest.name].name])
-    for name, group in groupby(done, key=lambda guest: kinds[guest.name].name):
+    for name, group in groupby(asked.guests, key=lambda guest: kinds[guest.name].name):
         number += 1
         if number > _SHOWN:
             continue

@@ -206,13 +206,18 @@ def test_k_at_a_time_is_for_each_host() -> None:
     assert [at_once(everything, host) for host in "ab"] == [5, 5]
 
 
+def in_time(found: Evacuation) -> list[str]:
+    """Names in the order in which they begin."""
+    return [guest.name for guest in sorted(found.guests, key=lambda guest: guest.began)]
+
+
 def test_smallest_first() -> None:
     sizes = [guests(f"vm{n}", size=n * GIB) for n in (3, 1, 2)]
     found = plain(fleet(*sizes, policy=SMALLEST))
-    assert [guest.name for guest in found.guests] == ["vm1", "vm2", "vm3"]
+    assert in_time(found) == ["vm1", "vm2", "vm3"]
     in_turn = plain(fleet(*sizes, policy=Policy("k-at-a-time", 1)))
-    assert [guest.name for guest in in_turn.guests] == ["vm3", "vm1", "vm2"]
-    for before, after in pairwise(found.guests):
+    assert in_time(in_turn) == [each.name for each in in_turn.guests]
+    for before, after in pairwise(in_turn.guests):
         assert after.began == pytest.approx(before.began + before.seconds)
 
 
