@@ -129,14 +129,15 @@ def test_without_compression_only(fleet: Path) -> None:
 
 
 def test_guests_that_do_not_converge_are_told_of(fleet: Path) -> None:
-    busy = 'dirty-rate = "1000KiB"\nworking-set = "1100KiB"\ndowntime-limit = 1\n'
-    fleet.write_text(TOML.replace("1Gbit", "2Mbit") + busy)
-    done = command("simulate", "--fleet", fleet)
+    busy = 'profile = "idle"\nsize = "64MiB"\ndirty-rate = "20MiB"\n'
+    text = TOML.replace('image = "guest.raw"', busy)
+    fleet.write_text(text.replace("1Gbit", "10Mbit"))
+    done = command("simulate", "--fleet", fleet, *STORED)
     assert done.code == 0
     text = " ".join(done.text.split())
     assert "3 guests do not converge (vm-1, vm-2, vm-3)" in text
     assert "stopped by force" in text
-    found = command("simulate", "--fleet", fleet, "--json").json
+    found = command("simulate", "--fleet", fleet, *STORED, "--json").json
     assert next(each["not-converged"] for each in found["evacuations"]) == 3
 
 

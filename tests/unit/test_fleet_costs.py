@@ -13,15 +13,27 @@ import pytest
 from migcomp.errors import ImageError
 from migcomp.fleet.costs import (
     FleetCosts,
+    GuestCosts,
     load_fleet_costs,
     measure_fleet,
 )
 from migcomp.fleet.evacuate import evacuate
+from migcomp.fleet.evacuate import kinds as kinds_of
 from migcomp.fleet.file import read_fleet
 from migcomp.fleet.fleet import MemorySource
+from migcomp.images.open import open_image
+from migcomp.plan.candidates import Candidate
+from migcomp.plan.measure import Measurer
+from migcomp.plan.sample import take_sample
+from migcomp.precopy.costs import Costs
+from migcomp.precopy.dirty import IdleGuest
+from migcomp.precopy.dirty_model import ModelledGuest
+from migcomp.precopy.link import Link
+from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.simulate import simulate
 from migcomp.report.fleet_json import to_json
 from tests.conftest import PAGE, REPOSITORY, make_page
-from tests.fleets import HEAP, K2, ZSTD, costs, fleet, guests
+from tests.fleets import HEAP, K2, PLAIN, ZSTD, costs, fleet, guests
 
 GOLDEN = REPOSITORY / "tests/golden/fleet"
 FLEET = REPOSITORY / "sample_images/fleet.toml"
@@ -98,6 +110,50 @@ def test_what_is_not_stored_is_named() -> None:
     known = FleetCosts(costs().base, {}, "costs.json")
     with pytest.raises(ImageError, match=r"costs.json: has no cost of zstd level 1"):
         known.of(HEAP, [ZSTD.work])
+
+
+# --- Against the simulation -----------------------------------------------------------
+
+#: As plan.md says of the formula that both rest on: a share, or QEMU's window.
+SHARE, SECONDS = 0.12, 0.1
+SHIPPED_IMAGE = str(REPOSITORY / "sample_images/heap-8m.raw")
+
+
+@pytest.mark.parametrize("rate", [None, 150 * PAGE])
+@pytest.mark.parametrize("way", [PLAIN, ZSTD])
+def test_one_guest_goes_as_simulated(rate: int | None, way: Candidate) -> None:
+    assert ZSTD.work is not None
+    stored = {(ZSTD.work, kind): 20_000 for kind in ("compressed", "normal")}
+    used = Costs(PAGE, 80, 700, 300, 3000, 5000, "stored", stored)
+    with open_image(SHIPPED_IMAGE) as opened:
+        sample = take_sample(opened, opened.pages or 0, 0)
+        memory = GuestMemory.copy_of(opened)
+    with sample.memory:
+        measurer = Measurer(sample, used)
+        found = {
+            None: measurer.as_they_are(),
+            ZSTD.work: measurer.compressed(ZSTD.work),
+        }
+    source = MemorySource("heap-8m.raw", (SHIPPED_IMAGE,))
+    one = guests(memory=source, size=None, dirty_rate=rate)
+    known = FleetCosts(
+        used, {source.name: GuestCosts(sample.image_pages, found, {}, None)}, "made up"
+    )
+    told = fleet(one, link=40e6, way=way)
+    (guess,) = evacuate(told, known).asked.guests
+    kind = kinds_of(told, way, known)[one]
+    writer = ModelledGuest(kind.writes.model, memory) if kind.writes else IdleGuest()
+    with memory:
+        truth = simulate(memory, writer, way.engine, Link(40e6), kind.parameters, used)
+    assert guess.converged
+    assert truth.converged
+    seconds = truth.statistics.total_time / 1000
+    assert guess.seconds == pytest.approx(seconds, rel=SHARE, abs=SECONDS)
+    assert guess.wire_bytes == pytest.approx(truth.wire_bytes, rel=SHARE)
+    assert guess.cpu_seconds == pytest.approx(truth.cpu_seconds, rel=SHARE)
+
+
+# --- Stored ---------------------------------------------------------------------------
 
 
 def change(*keys: str, to: Any) -> Callable[[Any], None]:
