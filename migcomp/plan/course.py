@@ -234,11 +234,11 @@ class _Course:
                 until = self._now + windows * _WINDOW
             yield from self._send(windows * each, until)
             return
-        pages = self._in_a_section(page)
-        if self._limited and pages >= self._allowed:
-            pages, until = self._allowed, window.end / _NS
-        if pages >= dirty.pending:
-            pages, until = dirty.pending, 0.0
+        pages = min(self._in_a_section(page), dirty.pending)
+        if self._limited:
+            pages = min(pages, self._allowed)
+            if pages * flow.counted >= window.left:
+                until = window.end / _NS
         yield from self._send(pages, until)
 
     @property
@@ -258,7 +258,7 @@ class _Course:
         return max(min(on_link, _SECTION / max(flow.busy_seconds, 1e-12)), 1.0)
 
     def _update_window(self) -> None:
-        if not self._window.left and self._dirty.pending:
+        if not self._window.left:
             self._now = max(self._now, self._window.end / _NS)
         self._window.update(self._now_ns, round(self._pages), 0, 0)
 
