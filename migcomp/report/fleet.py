@@ -107,10 +107,12 @@ def _guests(result: FleetResult) -> Table:
             _span([guest.seconds for guest in alike]),
             format_size(sum(guest.wire_bytes for guest in alike)),
             format_duration(max(guest.downtime for guest in alike))
-            + (" forced" if forced else ""),
+            + (" !" if forced else ""),
         )
     if number > _SHOWN:
         table.add_row(f"and {format_count(number - _SHOWN)} more kinds")
+    if asked.forced:
+        table.add_row("! by force")
     return table
 
 
