@@ -64,14 +64,17 @@ class Version(ValueType):
         return int(match[1]), int(match[2])
 
 
-link_option = click.option(
-    "--link",
-    "bandwidth",
-    type=BitRate(),
-    metavar="RATE",
-    required=True,
-    help="The bandwidth that the migration may take, as in 100Mbit or 10Gbit.",
-)
+def link_option(*, required: bool) -> Callable[[_Function], _Function]:
+    """Not ``required`` is it where there may be no image."""
+    return click.option(
+        "--link",
+        "bandwidth",
+        type=BitRate(),
+        metavar="RATE",
+        required=required,
+        help="The bandwidth that a migration may take, as in 100Mbit or 10Gbit."
+        + ("" if required else "  [required with IMAGE]"),
+    )
 
 
 def _number(least: int, most: int) -> click.IntRange:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.guest import GuestChoice
 from migcomp.cli.migration_options import Version, link_option
 from migcomp.cli.options import color_option, json_option, quiet_option
+from migcomp.cli.progress import told
 from migcomp.cli.summary import print_json
 from migcomp.cli.types import FILE, Milliseconds, Number, PageSize, Size
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the best way to migrate a guest.")
 @click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
-@link_option
+@link_option(required=True)
 @click.option(
     "--downtime",
     "--downtime-limit",
@@ -128,7 +129,7 @@ def command(
     choice.check()
     for path in images:
         check_input(path)
-    with ExitStack() as stack, _told(quiet, color) as watch:
+    with ExitStack() as stack, told(quiet=quiet, color=color) as watch:
         watch("reading")
         image = stack.enter_context(choice.open_one(images[0]))
         again = readable_again(image)
@@ -199,15 +200,3 @@ def _guest(
             return
         memory = stack.enter_context(GuestMemory.copy_of(image))
         yield memory, ModelledGuest(writes.model, memory) if writes else IdleGuest()
-
-
-@contextmanager
-def _told(quiet: bool, color: str) -> Iterator[Callable[[str], None]]:
-    """What is being done, on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda doing: None
-        return
-    from migcomp.report.console import open_console
-
-    with open_console(sys.stderr, color, least_width=0).status("") as status:
-        yield lambda doing: status.update(doing)

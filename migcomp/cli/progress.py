@@ -230,3 +230,15 @@ def rounds(
         yield watch
     finally:
         status.stop()
+
+
+@contextmanager
+def told(*, quiet: bool, color: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda doing: None
+        return
+    from migcomp.report.console import open_console
+
+    with open_console(sys.stderr, color, least_width=0).status("") as status:
+        yield lambda doing: status.update(doing)

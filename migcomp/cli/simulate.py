@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
+from migcomp.cli.fleet import (
+    check_fleet_options,
+    fleet_options,
+    simulate_fleet,
+)
 from migcomp.cli.guest import GuestChoice, guest_options
 from migcomp.cli.migration_options import (
     link_option,
@@ -41,8 +46,8 @@ def _engines() -> Sequence[str]:
 
 
 @click.command(short_help="Simulate a live migration.")
-@click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1, required=True)
-@link_option
+@click.argument("images", metavar="IMAGE...", type=FILE, nargs=-1)
+@link_option(required=False)
 @click.option(
     "--latency",
     type=Number(0, 10_000),
@@ -78,6 +83,7 @@ def _engines() -> Sequence[str]:
 )
 @migration_options
 @guest_options
+@fleet_options
 @click.option(
     "--costs",
     "costs_file",
@@ -111,7 +117,7 @@ def _engines() -> Sequence[str]:
 @color_option
 def command(
     images: tuple[str, ...],
-    bandwidth: float,
+    bandwidth: float | None,
     latency: float,
     engine: str,
     codec: str | None,
@@ -124,6 +130,9 @@ def command(
     skew: float,
     bytes_changed: int,
     fake_dirty: float,
+    fleet: str | None,
+    policy: str | None,
+    parallel: int | None,
     costs_file: str | None,
     save_costs: str | None,
     page_size: int,
@@ -139,6 +148,9 @@ def command(
     Several IMAGEs are snapshots of one guest, the oldest first: it writes what
     they differ in.  With one IMAGE only, it writes nothing, unless --dirty-rate
     says what.
+
+    With --fleet, whole hosts are emptied instead: many guests, whose migrations
+    share links and CPUs.  docs/fleet.md describes the file.
 
     Nothing leaves this machine: the link's time is computed, pages are really
     compressed, and decoded on the other side, which must be equal in the end.
@@ -159,6 +171,24 @@ def command(
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
 
+    check_fleet_options(fleet)
+    if save_costs and costs_file:
+        raise click.UsageError("--save-costs keeps what is measured, and --costs reads")
+    if fleet is not None:
+        simulate_fleet(
+            fleet,
+            policy,
+            parallel,
+            costs_file=costs_file,
+            save_costs=save_costs,
+            page_size=page_size,
+            form="json" if as_json else form,
+            force=force,
+            quiet=quiet,
+            color=color,
+        )
+        return
+    assert bandwidth is not None
     choice = GuestChoice(
         images,
         interval,
@@ -178,8 +208,6 @@ def command(
             f"--codec and --level have no meaning with --engine {engine}; "
             "leave them out"
         )
-    if save_costs and costs_file:
-        raise click.UsageError("--save-costs keeps what is measured, and --costs reads")
     for path in images:
         check_input(path)
         check_distinct(path, save_costs)

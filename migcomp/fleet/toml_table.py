@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A table of a TOML file, whose keys are taken one by one, and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from migcomp.errors import ImageError
+from migcomp.units import parse_bit_rate, parse_size, quoted
+
+_T = TypeVar("_T")
+_NAME_MAX = 200
+_REQUIRED: Any = object()
+
+
+class Table:
+    """``where`` names it in messages, such as ``[[host]] 2``."""
+
+    def __init__(self, path: str, where: str, content: object) -> None:
+        self._path, self._where = path, where
+        self._known: list[str] = []
+        if not isinstance(content, dict):
+            raise ImageError(f"{path}: {where} must be a table")
+        self._content: dict[str, object] = content
+
+    def fail(self, problem: str) -> NoReturn:
+        raise ImageError(f"{self._path}: {self._where}: {problem}")
+
+    def named(self, name: str) -> None:
+        """From now on messages tell the name, too."""
+        self._where = f"{self._where} ({quoted(name)})"
+
+    def has(self, key: str) -> bool:
+        return key in self._content
+
+    def take(
+        self, key: str, kind: Callable[[object], _T], default: Any = _REQUIRED
+    ) -> _T:
+        """What ``kind`` makes of the value; it raises ValueError.  Without a default
+        the key must be there.  Raises ImageError."""
+        self._known.append(key)
+        if key not in self._content:
+            if default is _REQUIRED:
+                self.fail(f"{key} is missing")
+            value: _T = default
+            return value
+        try:
+            return kind(self._content[key])
+        except ValueError as error:
+            self.fail(f"{key} {error}")
+
+    def end(self) -> None:
+        """Raises ImageError for keys that nobody took."""
+        for key in self._content:
+            if key not in self._known:
+                known = ", ".join(self._known)
+                self.fail(f"there is no key {quoted(key)}; there are {known}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a very large number"
+    return quoted(value) if isinstance(value, str) else str(value).lower()
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > _NAME_MAX:
+        raise ValueError(
+            f"must be a text of 1 to {_NAME_MAX} characters, and is {_shown(value)}"
+        )
+    if "\0" in value:
+        raise ValueError("must not hold a NUL character")
+    return value
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """One, or an array of them."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("must not be empty")
+    return tuple(text(each) for each in values)
+
+
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, and is {_shown(value)}")
+    return value
+
+
+def whole(least: int, most: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(
+                f"must be a whole number from {least:,} to {most:,}, and is "
+                f"{_shown(value)}"
+            )
+        return value
+
+    return check
+
+
+def number(least: float, most: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        # NaN compares with nothing.
+        if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
+            raise ValueError(
+                f"must be a number from {least:g} to {most:g}, and is {_shown(value)}"
+            )
+        return float(value)  # type: ignore[arg-type]
+
+    return check
+
+
+def one_of(*names: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in names:
+            raise ValueError(
+                f"must be one of {', '.join(names)}, and is {_shown(value)}"
+            )
+        return str(value)
+
+    return check
+
+
+def size(least: int) -> Callable[[object], int]:
+    """Bytes, as a number or as in 64KiB."""
+
+    def check(value: object) -> int:
+        if type(value) is int:
+            value = str(value)
+        if not isinstance(value, str):
+            raise ValueError(
+                f'must be a size such as "4GiB" or 4096, and is {_shown(value)}'
+            )
+        found = _said(parse_size, value)
+        if found < least:
+            raise ValueError(f"must be {least} bytes or more, and is {_shown(value)}")
+        return found
+
+    return check
+
+
+def rate(value: object) -> float:
+    """Bits a second, as in 10Gbit."""
+    if not isinstance(value, str):
+        raise ValueError(f'must be a rate such as "10Gbit", and is {_shown(value)}')
+    return _said(parse_bit_rate, value)
+
+
+def version(value: object) -> tuple[int, int]:
+    """Of QEMU; what follows the second number is of no account."""
+    match = None
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9.]*)?", value)
+    if match is None:
+        raise ValueError(f'must be a version such as "8.2", and is {_shown(value)}')
+    return int(match[1]), int(match[2])
+
+
+def _said(parse: Callable[[str], _T], value: str) -> _T:
+    """Its own sentence, without the value as its subject."""
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ValueError(f"is wrong: {error}") from error
