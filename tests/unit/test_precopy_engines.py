@@ -10,6 +10,7 @@ import pytest
 
 from migcomp.errors import MigcompError
 from migcomp.precopy import courier
+from migcomp.precopy.clock import MS
 from migcomp.precopy.costs import Costs, Work
 from migcomp.precopy.dirty import DirtySource, IdleGuest
 from migcomp.precopy.engines.choice import ENGINES, EngineChoice
@@ -171,6 +172,18 @@ def test_old_multifd_counts_pages_whole() -> None:
     assert sent[7, 2].statistics.ram.multifd_bytes > 1536 * PAGE
     assert sent[8, 2].statistics.ram.multifd_bytes < 1000 * PAGE
     assert sent[7, 2].wire_bytes == pytest.approx(sent[8, 2].wire_bytes, rel=0.05)
+
+
+def test_a_window_is_over_with_the_packet_that_exceeds_it() -> None:
+    """Zero pages lie between a packet's, which 7.2 counts whole when it is full."""
+    result = run(
+        EngineChoice("multifd"),
+        max_bandwidth=10_000_000,
+        downtime_limit=0,
+        qemu_version=(7, 2),
+    )
+    # Two packets of 512 KiB for each window of 1 MB, and 1536 pages that are not zero.
+    assert result.rounds[-1].start_ns == 1536 // (2 * 128) * 100 * MS
 
 
 def test_xbzrle_starts_after_the_first_round() -> None:

@@ -122,7 +122,7 @@ class AdaptiveEngine:
         self._last_saved = 0.0
         self._packet_size = 0.0  # of those that were sent, on average
         self._packets = self._trials = 0
-        self.unit = self._candidates[0].packets.pages
+        self.packet_pages = self.missing_pages = self._candidates[0].packets.pages
         self.page_bytes = memory.page_size + PAGE_HEADER + PACKET_HEADER
 
     def _open(self, memory: GuestMemory, costs: Costs) -> list[_Candidate]:
@@ -175,7 +175,7 @@ class AdaptiveEngine:
             if self._packets == self._threads_nr:
                 self._threads.finish()
                 self._link.wait()
-        yield from cut(pages[at:], self.unit)
+        yield from cut(pages[at:], self.packet_pages)
 
     # --- Choosing ---------------------------------------------------------------
 

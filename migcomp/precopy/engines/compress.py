@@ -30,7 +30,7 @@ class CompressEngine:
     they have finished."""
 
     name = "compress"
-    unit = 1
+    packet_pages = missing_pages = 1
 
     def __init__(
         self,
