@@ -43,6 +43,7 @@ _WEIGHT = 0.25  # of a new packet in an average
 _SAVED_WEIGHT = 0.1  # in that of what packets save, which differ much
 _TRY_EVERY = 16  # packets
 _WORTH = 0.1  # Pages that save less are soon done with, and tell nothing of others.
+_HOPELESS = 2.0  # What takes the threads as many times the best's time is not tried.
 _AS_GOOD = 1.04  # Then the lighter one.
 _BETTER = 1.12  # Two are not taken for less: they hinder each other.
 _MEASURED_BYTES = 4096  # fewer tell little that is new of a link,
@@ -255,7 +256,14 @@ class AdaptiveEngine:
         threads have time for it."""
         if self._packets % _TRY_EVERY:
             return
-        others = [c for c in self._candidates if c.strength and c is not candidate]
+        best = min(max(self._times(each)) for each in self._candidates)
+        others = [
+            each
+            for each in self._candidates
+            if each.strength
+            and each is not candidate
+            and self._times(each)[0] < _HOPELESS * best
+        ]
         if not others:
             return
         other = others[self._trials % len(others)]
