@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from migcomp.cli.combinations import check_combination
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.guest import GuestChoice, guest_options
 from migcomp.cli.migration_options import BIT_RATE, migration_options, parameters_of
@@ -158,7 +159,7 @@ def command(
       adaptive  as packets; codec and level are chosen for each one
     """
     from migcomp.precopy.costs import load_costs, measured_costs
-    from migcomp.precopy.engines.choice import WITHOUT_CODEC, EngineChoice
+    from migcomp.precopy.engines.choice import EngineChoice
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
 
@@ -176,10 +177,10 @@ def command(
     )
     choice.check()
     parameters = parameters_of(qmp)
-    if engine in WITHOUT_CODEC and (codec or level is not None):
+    check_combination(engine, codec, level, parameters)
+    if as_json and form not in ("text", "json"):
         raise click.UsageError(
-            f"--codec and --level have no meaning with --engine {engine}; "
-            "leave them out"
+            f"--json and --format {form} exclude each other; give one of them"
         )
     if save_costs and costs_file:
         raise click.UsageError("--save-costs keeps what is measured, and --costs reads")

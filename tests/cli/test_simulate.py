@@ -148,6 +148,7 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("compress", "--compress-level", "6"), "zlib level 6"),
         (("multifd", "--multifd-compression", "zstd"), "2 channels, zstd level 1"),
         (("packets", "--codec", "lz4"), "lz4 level 1"),
+        (("compress", "--codec", "zstd"), "zstd level 1 (QEMU has zlib only)"),
         (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
         (("adaptive", "--compress-threads", "3"), "3 threads"),
     ):
@@ -189,9 +190,57 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
             "levels",
         ),
         (
-            ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4", "-l", "99"),
-            5,
-            "lz4",
+            ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4"),
+            2,
+            "multifd compresses by zlib and zstd, and not by lz4",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "compress", "--qemu-version", "9.1"),
+            2,
+            "QEMU 9.1 has no compress, which 9.1 removed",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "multifd", "--qemu-version", "3.1"),
+            2,
+            "QEMU 3.1 has no multifd; give another",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "multifd", "--codec", "zstd"),
+                *("--qemu-version", "4.2"),
+            ),
+            2,
+            "multifd of QEMU 4.2 does not compress",
+        ),
+        (
+            ("--link", "1Gbit", "--multifd-channels", "4"),
+            2,
+            "--multifd-channels has no meaning with --engine none; it is of multifd",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "xbzrle", "--compress-threads", "4"),
+            2,
+            "--compress-threads has no meaning with --engine xbzrle",
+        ),
+        (
+            ("--link", "1Gbit", "--cpu-throttle-initial", "40"),
+            2,
+            "--cpu-throttle-initial has no meaning without --auto-converge",
+        ),
+        (
+            ("--link", "1Gbit", "--throttle-trigger-threshold", "40"),
+            2,
+            "without --auto-converge or --dirty-limit",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-limit", "--qemu-version", "7.2"),
+            2,
+            "--dirty-limit came with QEMU 8.1",
+        ),
+        (
+            ("--link", "1Gbit", "--json", "--format", "hmp"),
+            2,
+            "--json and --format hmp exclude each other",
         ),
     ],
 )
