@@ -202,9 +202,10 @@ class _Evidence:
 
 def _likeliest(evidence: _Evidence, least: int, most: int) -> tuple[int, float]:
     """Size and skew of the working set, which has from ``least`` to ``most`` pages."""
-    best = _on_grid(evidence, (least + 1, most), (0.0, 0.0))
+    sizes = min(least + 1, most), most
+    best = _on_grid(evidence, sizes, (0.0, 0.0))
     if len(evidence.seconds) > 2:
-        skewed = _on_grid(evidence, (least + 1, most), (0.0, _SKEW_MAX))
+        skewed = _on_grid(evidence, sizes, (0.0, _SKEW_MAX))
         if skewed[0] > best[0] + _EVIDENCE:
             best = skewed
     return best[1], best[2]

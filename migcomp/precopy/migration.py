@@ -244,7 +244,9 @@ class Migration:
         self._syncs += 1
         now, size = self._clock.now, self._source.page_size
         self._dirty_at_sync = self._bitmap.pending * size
-        self._rates.sync(now, fresh, self._handled, self._sent)
+        # QEMU does not count pages that it looked at and did not send.
+        handled = self._handled - self._sent.skipped
+        self._rates.sync(now, fresh, handled, self._sent)
         self._convergence.sync(self._rates.period, self._bitmap.pending)
         self._end_round()
         self._rounds.append(

@@ -300,3 +300,34 @@ def test_before_8_2_only_what_carries_pages_is_counted() -> None:
     assert old.downtime_bytes == new.downtime_bytes > 0
     assert old.precopy_bytes == new.precopy_bytes
     assert old.transferred == old.precopy_bytes + old.downtime_bytes < new.transferred
+
+
+def test_pages_that_are_not_sent_do_not_count_for_rates() -> None:
+    """Such as XBZRLE finds unchanged."""
+
+    class Skipping(PlainEngine):
+        name = "xbzrle"
+
+        def send(
+            self,
+            source: GuestMemory,
+            destination: GuestMemory,
+            pages: Sequence[int],
+            sync_count: int,
+            last: bool,
+        ) -> Sent:
+            sent = super().send(source, destination, pages, sync_count, last)
+            half = len(pages) // 2
+            sent.add(Sent(skipped=half, normal=-half, xbzrle_cache_miss=len(pages)))
+            return sent
+
+    chosen = Parameters(max_bandwidth=LIMIT // 10, downtime_limit=0)
+    with guest_memory(1024) as source, empty_memory(source) as destination:
+        clock, window = Clock(Link(10e9)), Window(chosen)
+        with closing(Skipping(clock, fixed_costs(), source)) as engine:
+            outcome = Migration(
+                source, destination, ByRounds(9), engine, clock, window, chosen
+            ).run()
+    cache = outcome.statistics.xbzrle_cache
+    assert cache is not None
+    assert cache.cache_miss_rate == pytest.approx(2, rel=0.1)
