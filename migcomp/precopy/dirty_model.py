@@ -125,10 +125,11 @@ class ModelledGuest(DirtySource):
         self._writes_per_second = ranks.writes_for(model.dirty_rate)
         if self._writes_per_second > _DRAWN_MAX:
             raise ImageError(
-                f"a guest that writes {model.dirty_rate:,.0f} pages of "
-                f"{model.working_set:,} in a second with a skew of {model.skew:g} "
-                f"writes more than {_DRAWN_MAX:,} times; make the skew or the rate "
-                "smaller, or the working set larger"
+                f"a dirty rate of {format_size(model.dirty_rate * memory.page_size)} "
+                "a second, in a working set of "
+                f"{format_size(model.working_set * memory.page_size)} with a skew of "
+                f"{model.skew:g}, takes more than {_DRAWN_MAX:,} writes a second; make "
+                "the skew or the rate smaller, or the working set larger"
             )
         if model.bytes_changed > memory.page_size:
             raise ImageError(

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import PAGE, Outcome, command, sentence
+from tests.qemu_tools import Writer, bulk
 
 PAGES = 512
 
@@ -104,6 +107,30 @@ def test_a_model_is_fitted_to_snapshots(snapshots: list[Path]) -> None:
     assert done["guest"].startswith("a model: ")
 
 
+def test_a_model_is_fitted_to_a_recording(tmp_path: Path) -> None:
+    lot, writer = random.Random(4), Writer()
+    writer.start()
+    bulk(writer)
+    writer.part()
+    for _ in range(8):
+        for page in [5, *sorted(lot.sample(range(6, 25), 9))]:
+            writer.normal(b"pc.ram", page, lot.randbytes(PAGE))
+    writer.end_records()
+    writer.end_ram()
+    (tmp_path / "live.qemu").write_bytes(writer.finish())
+    done = simulated(
+        tmp_path / "live.qemu", "--link", "1Gbit", "--fit", "--fit-bandwidth", "40KiB",
+        "--max-bandwidth", "40KiB", "--json",
+    ).json  # fmt: skip
+    # Ten pages of 20 in each round, which takes a second at that bandwidth.
+    found = re.match(
+        r"a model: (\d+) pages/s dirty, working set (\d+) pages", done["guest"]
+    )
+    assert found is not None
+    assert 8 <= int(found[1]) <= 12
+    assert 18 <= int(found[2]) <= 24
+
+
 def test_of_many_rounds_some_are_shown(guest: Path) -> None:
     text = simulated(
         guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
@@ -177,6 +204,37 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("--link", "1Gbit", "--skew", "nan"), 2, "'nan' is not a number"),
         (("--link", "1Gbit", "--interval", "5"), 2, "between two snapshots"),
         (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
+        (
+            ("--link", "1Gbit", "--fit-bandwidth", "1MB"),
+            2,
+            "--fit-bandwidth goes with --fit",
+        ),
+        (
+            ("--link", "1Gbit", "--fit", "--fit-bandwidth", "1MB"),
+            3,
+            "no recording of a migration",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "2MiB"),
+            2,
+            "--dirty-rate is 2.00 MiB; it must be more than 0 and less than the",
+        ),
+        (("--link", "1Gbit", "--dirty-rate", "0"), 2, "--dirty-rate is 0 B"),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--working-set", "3MiB"),
+            2,
+            "--working-set is 3.00 MiB, more than the 2.00 MiB that",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--bytes-changed", "4097"),
+            2,
+            "--bytes-changed is 4097, more than a page, 4096 bytes",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--skew", "9"),
+            3,
+            "1.00 MiB a second, in a working set of 2.00 MiB with a skew of 9",
+        ),
         (
             ("--link", "1Gbit", "--auto-converge", "--dirty-limit"),
             2,

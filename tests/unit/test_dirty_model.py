@@ -253,7 +253,7 @@ def test_a_guest_that_writes_all_of_its_pages_can_be_fitted() -> None:
 def test_models_that_would_take_for_ever_are_refused() -> None:
     with (
         memory() as source,
-        pytest.raises(ImageError, match="more than 20,000,000 times"),
+        pytest.raises(ImageError, match="more than 20,000,000 writes"),
     ):
         ModelledGuest(DirtyModel(150, PAGES, skew=8), source)
 
