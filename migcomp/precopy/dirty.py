@@ -40,6 +40,12 @@ class DirtySource(Protocol):
         return False
 
     @property
+    def least_threshold(self) -> int:
+        """Pages: a recorded guest was stopped with fewer, so that for as many as that
+        there was room in its downtime."""
+        return 0
+
+    @property
     def last_round(self) -> bool:
         """``next_round`` has nothing more to write, and the guest may be stopped."""
         return True

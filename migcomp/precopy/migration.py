@@ -145,7 +145,8 @@ class Migration:
     @property
     def _fits_in_downtime(self) -> bool:
         size = self._source.page_size
-        return self._bitmap.pending * size < self._window.threshold
+        least = self._guest.least_threshold * size
+        return self._bitmap.pending * size < max(self._window.threshold, least)
 
     def _limit_rate(self) -> None:
         """Sleeps until the window is over where its bytes are used up."""

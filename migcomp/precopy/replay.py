@@ -30,6 +30,7 @@ class Replay(DirtySource):
         self._recording = Recording(path)
         self._round = 1
         self._next = self._written_in(2)
+        self._stopped_with = sum(1 for _ in self._recording.records(self._last))
 
     @property
     def description(self) -> str:
@@ -70,7 +71,7 @@ class Replay(DirtySource):
         return written
 
     def _written_in(self, number: int) -> array[int]:
-        if number > self._recording.rounds:
+        if number > self._last:
             return array("Q")
         records = self._recording.records(number)
         return array("Q", sorted(each.page for each in records if not each.first))
@@ -79,8 +80,16 @@ class Replay(DirtySource):
         return any(map(is_pending, self._next))
 
     @property
+    def least_threshold(self) -> int:
+        return self._stopped_with + 1
+
+    @property
+    def _last(self) -> int:
+        return self._recording.rounds
+
+    @property
     def last_round(self) -> bool:
-        return self._round == self._recording.rounds
+        return self._round == self._last
 
     def _write(self, memory: GuestMemory, record: Record) -> None:
         content = self._recording.content(record)

@@ -206,10 +206,16 @@ def test_a_spoilt_page_that_is_sent_again_is_none() -> None:
 
 
 class ByRounds(DirtySource):
-    """Writes so many pages, the first ones, at the end of each round."""
+    """Writes so many pages, the first ones, at the end of each round; was stopped
+    when fewer than ``stopped_below`` were left."""
 
-    def __init__(self, *pages: int) -> None:
+    def __init__(self, *pages: int, stopped_below: int = 0) -> None:
         self._pages = [*pages]
+        self._stopped_below = stopped_below
+
+    @property
+    def least_threshold(self) -> int:
+        return self._stopped_below
 
     @property
     def description(self) -> str:
@@ -256,6 +262,15 @@ def test_a_recorded_guest_is_asked_when_little_is_left() -> None:
     assert outcome.statistics.ram.dirty_sync_count == 4
     assert outcome.rounds[-1].dirty_pages == second
     assert sum(r.sent.handled for r in outcome.rounds) == PAGES + 500
+
+
+def test_a_recorded_guest_is_stopped_with_what_was_left_then() -> None:
+    """However little the downtime has room for."""
+    with guest_memory(1024) as source:
+        outcome = migrate(source, ByRounds(300, stopped_below=301), downtime_limit=0)
+    assert 0 < outcome.rounds[-1].dirty_pages <= 300
+    assert outcome.statistics.ram.downtime_bytes > 0
+    assert sum(r.sent.handled for r in outcome.rounds) == 1324
 
 
 def test_a_recorded_guest_is_not_stopped_before_its_last_round() -> None:
