@@ -166,7 +166,7 @@ class GuestChoice:
         with self._open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit or self.dirty_rate is not None:
-            return memory, self._modelled(memory)
+            return memory, self._modelled(memory, copied)
         return memory, IdleGuest()
 
     @property
@@ -192,13 +192,15 @@ class GuestChoice:
         )
         return stack.enter_context(snapshots.memory(copied)), snapshots
 
-    def _modelled(self, memory: GuestMemory) -> DirtySource:
+    def _modelled(
+        self, memory: GuestMemory, copied: Callable[[int], None]
+    ) -> DirtySource:
         from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest
 
         if self.fit:
             from migcomp.precopy.dirty_fit import fit
 
-            return ModelledGuest(fit(self._intervals(), memory.pages), memory)
+            return ModelledGuest(fit(self._intervals(copied), memory.pages), memory)
         page_size = memory.page_size
         rate = (self.dirty_rate or 0) / page_size
         if self.working_set is None:
@@ -215,13 +217,13 @@ class GuestChoice:
         )
         return ModelledGuest(model, memory)
 
-    def _intervals(self) -> Iterable[Interval]:
+    def _intervals(self, copied: Callable[[int], None]) -> Iterable[Interval]:
         from migcomp.precopy import dirty_fit
 
         if self.fit_bandwidth:
             return dirty_fit.intervals_of_recording(self.images[0], self.fit_bandwidth)
         return dirty_fit.intervals_of_snapshots(
-            self.images, self.seconds, self._open_one
+            self.images, self.seconds, self._open_one, copied
         )
 
     def _check_model(self, memory: GuestMemory, working_set: int) -> None:

@@ -163,6 +163,7 @@ def command(
     from migcomp.precopy.engines.choice import EngineChoice
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
+    from migcomp.precopy.snapshots import Snapshots
 
     choice = GuestChoice(
         images,
@@ -196,7 +197,9 @@ def command(
             memory, guest = choice.open(stack, copied)
         size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
-        watch = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
+        line = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
+        if isinstance(guest, Snapshots):
+            guest.compared = line.compared
         result = simulate(
             memory,
             guest,
@@ -205,7 +208,7 @@ def command(
             parameters,
             costs,
             images=images,
-            watch=watch,
+            watch=line.sent,
         )
         if sink is not None and save_costs is not None:
             with writing(save_costs):

@@ -52,12 +52,17 @@ def intervals_of_snapshots(
     paths: Sequence[str],
     seconds: Sequence[float],
     open_one: Callable[[str], Image] = open_image,
+    compared: Callable[[int], None] = lambda _pages: None,
 ) -> Iterator[Interval]:
-    """``seconds``: from each to the next.  Raises ImageError."""
+    """``seconds``: from each to the next; ``compared`` is told how many pages of two
+    of them were read.  Raises ImageError."""
     for (old_path, new_path), length in zip(pairwise(paths), seconds, strict=True):
-        with readable(open_one, old_path) as old, readable(open_one, new_path) as new:
+        with (
+            readable(open_one, old_path, compared) as old,
+            readable(open_one, new_path, compared) as new,
+        ):
             pages, size = array("Q"), 0
-            for page, before, after in changed_pages(old, new):
+            for page, before, after in changed_pages(old, new, compared):
                 pages.append(page)
                 size += _difference(before, after)
         yield Interval(length, pages, size)
