@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +12,12 @@ import click
 
 from migcomp.cli.options import given
 from migcomp.cli.types import Count, Number, Size
+from migcomp.units import format_size
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
     from migcomp.precopy.dirty import DirtySource
+    from migcomp.precopy.dirty_fit import Interval
     from migcomp.precopy.memory import GuestMemory
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -36,7 +38,15 @@ def guest_options(function: _Function) -> _Function:
             click.option(
                 "--fit",
                 is_flag=True,
-                help="Fit a model to the snapshots, and let the guest write by that.",
+                help="Fit a model to the snapshots, or to a recorded stream with "
+                "--fit-bandwidth, and let the guest write by that.",
+            ),
+            click.option(
+                "--fit-bandwidth",
+                type=Size(),
+                metavar="SIZE",
+                help="IMAGE is a recorded QEMU migration stream, of so many bytes a "
+                "second: its max-bandwidth, where that was the limit.",
             ),
             click.option(
                 "--replay",
@@ -95,6 +105,7 @@ class GuestChoice:
     images: Sequence[str]
     interval: float | None = None
     fit: bool = False
+    fit_bandwidth: int | None = None
     replay: bool = False
     dirty_rate: int | None = None
     working_set: int | None = None
@@ -112,9 +123,18 @@ class GuestChoice:
             raise click.UsageError(
                 "--replay takes the place of a model; leave that out"
             )
-        if self.fit and (single or self.dirty_rate):
+        if self.fit and self.dirty_rate is not None:
             raise click.UsageError(
-                "--fit needs three snapshots or more, and no --dirty-rate"
+                "--fit takes the place of --dirty-rate; leave one out"
+            )
+        if self.fit and single and not self.fit_bandwidth:
+            raise click.UsageError(
+                "--fit needs three snapshots or more, or a recorded stream and "
+                "--fit-bandwidth, which is more than 0"
+            )
+        if self.fit_bandwidth is not None and not (self.fit and single):
+            raise click.UsageError(
+                "--fit-bandwidth goes with --fit and one IMAGE, a recorded stream"
             )
         if self.interval is not None and single:
             raise click.UsageError(
@@ -127,24 +147,6 @@ class GuestChoice:
                         f"--{name.replace('_', '-')} is of a model; give --dirty-rate, "
                         "too"
                     )
-
-    def check_model(self, memory_bytes: int) -> None:
-        """Raises UsageError for a rate or a working set that has no room there."""
-        from migcomp.units import format_size
-
-        most, where = memory_bytes, "the guest's memory"
-        if self.working_set is not None:
-            if self.working_set > memory_bytes:
-                raise click.UsageError(
-                    f"--working-set, {format_size(self.working_set)}, is more than "
-                    f"the guest's memory, {format_size(memory_bytes)}"
-                )
-            most, where = self.working_set, "--working-set"
-        if self.dirty_rate is not None and self.dirty_rate >= most:
-            raise click.UsageError(
-                f"--dirty-rate, {format_size(self.dirty_rate)}, must be less than "
-                f"{where}, {format_size(most)}: it counts each page once"
-            )
 
     def open(
         self, stack: ExitStack, copied: Callable[[int], None] = lambda _pages: None
@@ -164,7 +166,7 @@ class GuestChoice:
         with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit or self.dirty_rate is not None:
-            return memory, self._modelled(memory)
+            return memory, self._modelled(memory, copied)
         return memory, IdleGuest()
 
     @property
@@ -191,21 +193,17 @@ class GuestChoice:
         )
         return stack.enter_context(snapshots.memory(copied)), snapshots
 
-    def _modelled(self, memory: GuestMemory) -> DirtySource:
+    def _modelled(
+        self, memory: GuestMemory, copied: Callable[[int], None]
+    ) -> DirtySource:
         from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest
 
         if self.fit:
-            from migcomp.precopy.dirty_fit import fit, intervals_of_snapshots
+            from migcomp.precopy.dirty_fit import fit
 
-            intervals = intervals_of_snapshots(self.images, self.seconds, self.open_one)
-            return ModelledGuest(fit(intervals, memory.pages), memory)
-        self.check_model(memory.pages * memory.page_size)
+            return ModelledGuest(fit(self._intervals(copied), memory.pages), memory)
         rate = (self.dirty_rate or 0) / memory.page_size
-        pages = memory.pages
-        if self.working_set is None:
-            pages = min(int(4 * rate) + 1, pages)
-        else:
-            pages = self.working_set // memory.page_size
+        pages = self.working_set_pages(memory.pages, memory.page_size)
         model = DirtyModel(
             rate,
             pages,
@@ -214,3 +212,40 @@ class GuestChoice:
             fake=self.fake_dirty,
         )
         return ModelledGuest(model, memory)
+
+    def _intervals(self, copied: Callable[[int], None]) -> Iterable[Interval]:
+        from migcomp.precopy import dirty_fit
+
+        if self.fit_bandwidth:
+            return dirty_fit.intervals_of_recording(self.images[0], self.fit_bandwidth)
+        return dirty_fit.intervals_of_snapshots(
+            self.images, self.seconds, self.open_one, copied
+        )
+
+    def working_set_pages(self, pages: int, page_size: int) -> int:
+        """Of the model that is asked for, in a guest of so many.  Raises UsageError
+        for what that has no room for."""
+        total, rate = pages * page_size, self.dirty_rate or 0
+        if self.working_set is None:
+            what = "the guest's memory"
+            working_set = min(int(4 * rate / page_size) + 1, pages) * page_size
+        else:
+            what = "the working set"
+            working_set = self.working_set // page_size * page_size
+        if working_set > total:
+            raise click.UsageError(
+                f"--working-set is {format_size(working_set)}, more than the "
+                f"{format_size(total)} that the guest has"
+            )
+        if not 0 < rate < working_set:
+            raise click.UsageError(
+                f"--dirty-rate is {format_size(rate)}; it must be more than 0 and less "
+                f"than {what}, {format_size(working_set)}, since a page counts once "
+                "in a second"
+            )
+        if self.bytes_changed > page_size:
+            raise click.UsageError(
+                f"--bytes-changed is {self.bytes_changed}, more than a page, "
+                f"{page_size} bytes"
+            )
+        return working_set // page_size

@@ -114,7 +114,8 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
         click.Choice(["on", "off", "adaptive"]),
         "",
         "Whether --engine compress waits for a free thread or sends the page as it "
-        "is; adaptive: waits where the bandwidth is used up.",
+        "is; adaptive: waits only while the link, or what max-bandwidth allows so far, "
+        "is used up.",
     ),
     ("multifd-channels", _number(1, 255), "N", "Channels of --engine multifd."),
     ("xbzrle-cache-size", CacheSize(), "SIZE", "Of --engine xbzrle."),

@@ -175,9 +175,9 @@ def _writes(stack: ExitStack, choice: GuestChoice, sample: Sample) -> Writes | N
     from migcomp.plan.guest import writes_by_rate, writes_by_snapshots
 
     if choice.dirty_rate:
-        choice.check_model(sample.image_pages * sample.memory.page_size)
-        rate = choice.dirty_rate / sample.memory.page_size
-        return writes_by_rate(rate, min(int(4 * rate) + 1, sample.image_pages))
+        page_size = sample.memory.page_size
+        working_set = choice.working_set_pages(sample.image_pages, page_size)
+        return writes_by_rate(choice.dirty_rate / page_size, working_set)
     if len(choice.images) > 1:
         return writes_by_snapshots(
             stack, choice.images, choice.seconds, sample, choice.open_one

@@ -197,14 +197,38 @@ def reading(*, quiet: bool, color: str) -> Iterator[Callable[[int], None]]:
         bar.stop()
 
 
+class Rounds:
+    """A line about a simulated migration of ``pages``."""
+
+    def __init__(self, pages: int, show: Callable[[Callable[[], str]], None]) -> None:
+        """``show`` asks for the line where it is time for one."""
+        self._pages = pages
+        self._show = show
+
+    def sent(self, sent: int, dirty: int, now: int) -> None:
+        """Pages; and virtual nanoseconds."""
+        self._show(
+            lambda: (
+                f"migrating: {format_count(sent)} pages sent, "
+                f"{format_count(dirty)} of {format_count(self._pages)} dirty, "
+                f"{now / 1e9:.2f} s of the guest's time"
+            )
+        )
+
+    def compared(self, pages: int) -> None:
+        self._show(
+            lambda: (
+                f"comparing two snapshots: {format_count(pages)} of "
+                f"{format_count(self._pages)} pages"
+            )
+        )
+
+
 @contextmanager
-def rounds(
-    pages: int, *, quiet: bool, color: str
-) -> Iterator[Callable[[int, int, int], None]]:
-    """Of a simulated migration of ``pages``: is told pages sent, pages dirty, and
-    virtual nanoseconds."""
+def rounds(pages: int, *, quiet: bool, color: str) -> Iterator[Rounds]:
+    """Of a simulated migration of ``pages``."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _sent, _dirty, _now: None
+        yield Rounds(pages, lambda _line: None)
         return
     from rich.status import Status
 
@@ -213,7 +237,7 @@ def rounds(
     start, shown = time.monotonic(), 0.0
     status = Status("", console=open_console(sys.stderr, color, least_width=0))
 
-    def watch(sent: int, dirty: int, now: int) -> None:
+    def show(line: Callable[[], str]) -> None:
         nonlocal shown
         time_now = time.monotonic()
         if time_now < max(start + _PATIENCE_SECONDS, shown + _INTERVAL_SECONDS):
@@ -221,13 +245,10 @@ def rounds(
         if not shown:
             status.start()
         shown = time_now
-        status.update(
-            f"migrating: {format_count(sent)} pages sent, {format_count(dirty)} of "
-            f"{format_count(pages)} dirty, {now / 1e9:.2f} s of the guest's time"
-        )
+        status.update(line())
 
     try:
-        yield watch
+        yield Rounds(pages, show)
     finally:
         status.stop()
 

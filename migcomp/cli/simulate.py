@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from migcomp.cli.combinations import check_combination
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.fleet import (
     check_fleet_options,
@@ -124,6 +125,7 @@ def command(
     level: int | None,
     interval: float | None,
     fit: bool,
+    fit_bandwidth: int | None,
     replay: bool,
     dirty_rate: int | None,
     working_set: int | None,
@@ -167,9 +169,10 @@ def command(
       adaptive  as packets; codec and level are chosen for each one
     """
     from migcomp.precopy.costs import load_costs, measured_costs
-    from migcomp.precopy.engines.choice import WITHOUT_CODEC, EngineChoice
+    from migcomp.precopy.engines.choice import EngineChoice
     from migcomp.precopy.link import Link
     from migcomp.precopy.simulate import simulate
+    from migcomp.precopy.snapshots import Snapshots
 
     check_fleet_options(fleet)
     if save_costs and costs_file:
@@ -193,6 +196,7 @@ def command(
         images,
         interval,
         fit,
+        fit_bandwidth,
         replay,
         dirty_rate,
         working_set,
@@ -203,10 +207,10 @@ def command(
     )
     choice.check()
     parameters = parameters_of(qmp)
-    if engine in WITHOUT_CODEC and (codec or level is not None):
+    check_combination(engine, codec, level, parameters)
+    if as_json and form not in ("text", "json"):
         raise click.UsageError(
-            f"--codec and --level have no meaning with --engine {engine}; "
-            "leave them out"
+            f"--json and --format {form} exclude each other; give one of them"
         )
     for path in images:
         check_input(path)
@@ -218,7 +222,9 @@ def command(
             memory, guest = choice.open(stack, copied)
         size = memory.page_size
         costs = load_costs(costs_file, size) if costs_file else measured_costs(size)
-        watch = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
+        line = stack.enter_context(rounds(memory.pages, quiet=quiet, color=color))
+        if isinstance(guest, Snapshots):
+            guest.compared = line.compared
         result = simulate(
             memory,
             guest,
@@ -227,7 +233,7 @@ def command(
             parameters,
             costs,
             images=images,
-            watch=watch,
+            watch=line.sent,
         )
         if sink is not None and save_costs is not None:
             with writing(save_costs):

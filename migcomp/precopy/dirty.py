@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from migcomp.precopy.memory import GuestMemory
@@ -13,7 +13,8 @@ class DirtySource(Protocol):
     """A guest that runs on ``memory``, the source's.
 
     One that goes by time writes as it runs.  One that goes by rounds, a recording,
-    writes at the end of a round, and knows which one is the last.
+    writes at the end of a round, and knows which one is the last: until then the guest
+    is not stopped.
     """
 
     @property
@@ -33,15 +34,21 @@ class DirtySource(Protocol):
         excepted.  A source that goes by time has nothing to add."""
         return ()
 
-    @property
-    def switch_over(self) -> bool | None:
-        """None: when to sync and to stop the guest is for the downtime limit to tell.
+    def too_early(self, _is_pending: Callable[[int], bool]) -> bool:
+        """That ``next_round`` is called: it would write a page that is still to be
+        sent, and was sent before that."""
+        return False
 
-        A source that goes by rounds tells it: a sync follows when nothing is left to
-        send, and if this is true behind it, the guest is stopped for what is left
-        then, after QEMU's last sync, for which ``next_round`` has nothing.
-        """
-        return None
+    @property
+    def least_threshold(self) -> int:
+        """Pages: a recorded guest was stopped with fewer, so that for as many as that
+        there was room in its downtime."""
+        return 0
+
+    @property
+    def last_round(self) -> bool:
+        """``next_round`` has nothing more to write, and the guest may be stopped."""
+        return True
 
 
 class IdleGuest(DirtySource):

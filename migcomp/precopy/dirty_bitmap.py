@@ -36,6 +36,9 @@ class DirtyBitmap:
         self.pending += fresh
         return fresh
 
+    def is_pending(self, page: int) -> bool:
+        return bool(self._dirty[page])
+
     def take(self, most: int) -> tuple[list[int], bool]:
         """The next pages that are dirty, which are so no longer; and whether the end
         of memory was reached, from where the search goes on at its beginning."""

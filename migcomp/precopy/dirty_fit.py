@@ -52,12 +52,17 @@ def intervals_of_snapshots(
     paths: Sequence[str],
     seconds: Sequence[float],
     open_one: Callable[[str], Image] = open_image,
+    compared: Callable[[int], None] = lambda _pages: None,
 ) -> Iterator[Interval]:
-    """``seconds``: from each to the next.  Raises ImageError."""
+    """``seconds``: from each to the next; ``compared`` is told how many pages of two
+    of them were read.  Raises ImageError."""
     for (old_path, new_path), length in zip(pairwise(paths), seconds, strict=True):
-        with readable(open_one, old_path) as old, readable(open_one, new_path) as new:
+        with (
+            readable(open_one, old_path, compared) as old,
+            readable(open_one, new_path, compared) as new,
+        ):
             pages, size = array("Q"), 0
-            for page, before, after in changed_pages(old, new):
+            for page, before, after in changed_pages(old, new, compared):
                 pages.append(page)
                 size += _difference(before, after)
         yield Interval(length, pages, size)
@@ -202,9 +207,10 @@ class _Evidence:
 
 def _likeliest(evidence: _Evidence, least: int, most: int) -> tuple[int, float]:
     """Size and skew of the working set, which has from ``least`` to ``most`` pages."""
-    best = _on_grid(evidence, (least + 1, most), (0.0, 0.0))
+    sizes = min(least + 1, most), most
+    best = _on_grid(evidence, sizes, (0.0, 0.0))
     if len(evidence.seconds) > 2:
-        skewed = _on_grid(evidence, (least + 1, most), (0.0, _SKEW_MAX))
+        skewed = _on_grid(evidence, sizes, (0.0, _SKEW_MAX))
         if skewed[0] > best[0] + _EVIDENCE:
             best = skewed
     return best[1], best[2]

@@ -22,6 +22,8 @@ _DRAWN_AT_ONCE = 1 << 16
 _SINGLE_RANKS = 64
 _GROWTH = 1.1
 _WRITES_MAX = 1e9
+#: Of a guest, in a second: each is drawn, which takes about a microsecond.
+_DRAWN_MAX = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Ranks:
 def hit(probability: float, writes: float) -> float:
     """That at least one of the writes is to a page of that probability."""
     if probability == 1:
-        return 1.0
+        return min(writes, 1.0)
     return -math.expm1(math.log1p(-probability) * writes)
 
 
@@ -121,7 +123,20 @@ class ModelledGuest(DirtySource):
         self._cumulated = list(accumulate(weights))
         ranks = Ranks(model.working_set, model.skew)
         self._writes_per_second = ranks.writes_for(model.dirty_rate)
-        self._size = min(model.bytes_changed, memory.page_size)
+        if self._writes_per_second > _DRAWN_MAX:
+            raise ImageError(
+                f"a dirty rate of {format_size(model.dirty_rate * memory.page_size)} "
+                "a second, in a working set of "
+                f"{format_size(model.working_set * memory.page_size)} with a skew of "
+                f"{model.skew:g}, takes more than {_DRAWN_MAX:,} writes a second; make "
+                "the skew or the rate smaller, or the working set larger"
+            )
+        if model.bytes_changed > memory.page_size:
+            raise ImageError(
+                f"{memory.path} has pages of {memory.page_size} bytes, of which "
+                f"{model.bytes_changed} cannot change"
+            )
+        self._size = model.bytes_changed
         self._pages = _working_set(model, memory)
         places = range(memory.page_size - self._size + 1)
         self._offsets = _lot(model, "offsets").choices(places, k=model.working_set)

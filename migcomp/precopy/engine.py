@@ -23,7 +23,9 @@ class Sent:
     overflows, which went normal.
 
     ``main_bytes`` and ``multifd_bytes`` are as QEMU counts them, and limits their
-    rate; ``wire_bytes`` is what went over the link.
+    rate; ``framing_bytes`` are those of the main stream that belong to no page, of
+    which QEMU counts the ends of sections only; ``wire_bytes`` is what went over the
+    link.
     """
 
     normal: int = 0
@@ -39,12 +41,18 @@ class Sent:
     xbzrle_overflow: int = 0
     skipped: int = 0
     main_bytes: int = 0
+    framing_bytes: int = 0
     multifd_bytes: int = 0
     wire_bytes: int = 0
 
     @property
     def counted_bytes(self) -> int:
         return self.main_bytes + self.multifd_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """What QEMU divides into precopy-bytes and downtime-bytes."""
+        return self.main_bytes - self.framing_bytes
 
     @property
     def handled(self) -> int:
@@ -70,13 +78,17 @@ class Engine(Protocol):
     """Sends pages of the source's memory to the destination's, and lets the time
     pass on the :class:`~migcomp.precopy.clock.Clock` that it was made with.
 
-    ``unit``: pages that it takes at a time; ``page_bytes``: what a page takes on the
-    link at most.
+    ``page_bytes``: what a page takes on the link at most; ``packet_pages``: pages
+    that it sends at a time.
     """
 
     name: str
-    unit: int
     page_bytes: int
+    packet_pages: int
+
+    @property
+    def missing_pages(self) -> int:
+        """So many more make a packet, which is sent and counted then."""
 
     @property
     def description(self) -> str:

@@ -100,12 +100,12 @@ class Migration:
                 break
         if reason:
             return self._outcome("cancelled", reason)
-        stopped_at, before = self._clock.now, self._sent.counted_bytes
+        stopped_at, before = self._clock.now, self._sent.ram_bytes
         self._complete()
         return self._outcome(
             "completed",
             downtime=self._clock.now - stopped_at,
-            downtime_bytes=self._sent.counted_bytes - before,
+            downtime_bytes=self._sent.ram_bytes - before,
         )
 
     # --- Phases -----------------------------------------------------------------
@@ -125,20 +125,28 @@ class Migration:
             if not self._send_some(self._most(), last=False):
                 break
         self._note(self._engine.end_section())
-        self._put(framing.END_OF_SECTION + framing.FOOTER)
+        self._put(framing.END_OF_SECTION, counted=True)
+        self._put(framing.FOOTER)
         return False
 
     def _little_is_left(self) -> bool:
         """After a sync where it seems so, which may show that it is not."""
-        if self._guest.switch_over is not None:
-            if self._bitmap.pending:
+        more = not self._guest.last_round
+        if self._fits_in_downtime or (more and not self._bitmap.pending):
+            if self._guest.too_early(self._bitmap.is_pending):
                 return False
             self._sync()
-            return bool(self._guest.switch_over)
-        size, threshold = self._source.page_size, self._window.threshold
-        if self._bitmap.pending * size < threshold:
-            self._sync()
-        return not self._bitmap.pending or self._bitmap.pending * size < threshold
+        elif self._bitmap.pending:
+            return False
+        return self._guest.last_round and (
+            not self._bitmap.pending or self._fits_in_downtime
+        )
+
+    @property
+    def _fits_in_downtime(self) -> bool:
+        size = self._source.page_size
+        least = self._guest.least_threshold * size
+        return self._bitmap.pending * size < max(self._window.threshold, least)
 
     def _limit_rate(self) -> None:
         """Sleeps until the window is over where its bytes are used up."""
@@ -165,18 +173,19 @@ class Migration:
     # --- Parts ------------------------------------------------------------------
 
     def _most(self) -> int:
-        """Pages that can neither exceed the window's bytes nor take long.
+        """Pages whose last packet alone can exceed the window's bytes, and that do not
+        take long.
 
         What went into the socket at once tells nothing of the next pages' time.
         """
-        unit = self._engine.unit
-        most = self._window.left // self._engine.page_bytes
+        engine, most = self._engine, 0
         if self._page_ns:
-            on_link = self._clock.link_time(self._engine.page_bytes)
-            most = min(most, int(_STEP / max(self._page_ns, on_link)))
-        else:
-            most = min(most, unit)
-        return max(most // unit * unit, unit)
+            on_link = self._clock.link_time(engine.page_bytes)
+            most = min(
+                self._window.left // engine.page_bytes,
+                int(_STEP / max(self._page_ns, on_link)),
+            )
+        return most // engine.packet_pages * engine.packet_pages + engine.missing_pages
 
     def _send_some(self, most: int, *, last: bool) -> bool:
         """False when no page is dirty."""
@@ -236,7 +245,9 @@ class Migration:
         self._syncs += 1
         now, size = self._clock.now, self._source.page_size
         self._dirty_at_sync = self._bitmap.pending * size
-        self._rates.sync(now, fresh, self._handled, self._sent)
+        # QEMU does not count pages that it looked at and did not send.
+        handled = self._handled - self._sent.skipped
+        self._rates.sync(now, fresh, handled, self._sent)
         self._convergence.sync(self._rates.period, self._bitmap.pending)
         self._end_round()
         self._rounds.append(
@@ -255,10 +266,11 @@ class Migration:
             self._rounds[-1].end_ns = self._clock.now
             self._rounds[-1].cpu_ns = self._clock.cpu_ns - self._cpu_before
 
-    def _put(self, size: int) -> None:
+    def _put(self, size: int, *, counted: bool = False) -> None:
         """Bytes of the main stream that carry no pages."""
         self._clock.write(size)
-        self._note(Sent(main_bytes=size, wire_bytes=size))
+        framing_bytes = 0 if counted else size
+        self._note(Sent(main_bytes=size, framing_bytes=framing_bytes, wire_bytes=size))
 
     def _note(self, sent: Sent) -> None:
         self._window.spend(sent.counted_bytes)

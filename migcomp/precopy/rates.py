@@ -34,8 +34,8 @@ class Rates:
         self.period: tuple[int, int] | None = None
 
     def sync(self, now: int, fresh: int, handled: int, sent: Sent) -> None:
-        """``fresh``: pages that have become dirty; ``handled``: pages looked at
-        since the migration began."""
+        """``fresh``: pages that have become dirty; ``handled``: pages sent since the
+        migration began, zero pages among them."""
         self.period = None
         self._fresh += fresh
         if self._start is None:

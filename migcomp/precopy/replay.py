@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,8 @@ class Replay(DirtySource):
         """Raises ImageError."""
         self._recording = Recording(path)
         self._round = 1
+        self._next = self._written_in(2)
+        self._stopped_with = sum(1 for _ in self._recording.records(self._last))
 
     @property
     def description(self) -> str:
@@ -58,19 +61,35 @@ class Replay(DirtySource):
         return ()
 
     def next_round(self, memory: GuestMemory) -> Sequence[int]:
-        if self.switch_over:
+        if self.last_round:
             return ()
         self._round += 1
-        written = []
         for record in self._recording.records(self._round):
             if not record.first:
                 self._write(memory, record)
-                written.append(record.page)
-        return sorted(written)
+        written, self._next = self._next, self._written_in(self._round + 1)
+        return written
+
+    def _written_in(self, number: int) -> array[int]:
+        if number > self._last:
+            return array("Q")
+        records = self._recording.records(number)
+        return array("Q", sorted(each.page for each in records if not each.first))
+
+    def too_early(self, is_pending: Callable[[int], bool]) -> bool:
+        return any(map(is_pending, self._next))
 
     @property
-    def switch_over(self) -> bool:
-        return self._round == self._recording.rounds
+    def least_threshold(self) -> int:
+        return self._stopped_with + 1
+
+    @property
+    def _last(self) -> int:
+        return self._recording.rounds
+
+    @property
+    def last_round(self) -> bool:
+        return self._round == self._last
 
     def _write(self, memory: GuestMemory, record: Record) -> None:
         content = self._recording.content(record)

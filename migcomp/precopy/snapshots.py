@@ -75,6 +75,9 @@ class Snapshots(DirtySource):
         self._paths = paths
         self._lengths = [round(each * _NS) for each in seconds]
         self._open_one = open_one
+        #: Is told how many pages of two snapshots have been read, which takes place
+        #: when their time has come.
+        self.compared: Callable[[int], None] = lambda _pages: None
         self._steps: list[_Step] = []
         self._image: Image | None = None  # the one that the next new step starts from
         with tempfile.TemporaryFile(buffering=0) as file:
@@ -127,10 +130,10 @@ class Snapshots(DirtySource):
         return self._steps[number]
 
     def _new_step(self, number: int) -> _Step:
-        old = self._image or readable(self._open_one, self._paths[number])
+        old = self._image or self._readable(number)
         self._image = None
         with old:
-            new = readable(self._open_one, self._paths[number + 1])
+            new = self._readable(number + 1)
             try:
                 step = self._compare(number, old, new)
             except BaseException:
@@ -139,9 +142,12 @@ class Snapshots(DirtySource):
         self._image = new
         return step
 
+    def _readable(self, number: int) -> Image:
+        return readable(self._open_one, self._paths[number], self.compared)
+
     def _compare(self, number: int, old: Image, new: Image) -> _Step:
         start, pages = self._changes.seek(0, os.SEEK_END), array("Q")
-        for page, before, after in changed_pages(old, new):
+        for page, before, after in changed_pages(old, new, self.compared):
             pages.append(page)
             try:
                 self._changes.write(before + after)
@@ -199,11 +205,20 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
         ) from error
 
 
-def readable(open_one: Callable[[str], Image], path: str) -> Image:
-    """The image, so that it can be read at any time.  Raises ImageError."""
+def _untold(_pages: int) -> None:
+    pass
+
+
+def readable(
+    open_one: Callable[[str], Image],
+    path: str,
+    copied: Callable[[int], None] = _untold,
+) -> Image:
+    """The image, so that it can be read at any time.  ``copied`` is told how many
+    pages had to be decoded for that.  Raises ImageError."""
     image = open_one(path)
     try:
-        again = readable_again(image)
+        again = readable_again(image, copied)
     except BaseException:
         image.__exit__(None, None, None)
         raise
@@ -212,8 +227,11 @@ def readable(open_one: Callable[[str], Image], path: str) -> Image:
     return again
 
 
-def changed_pages(old: Image, new: Image) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number, old and new content of the pages that differ, ascending.
+def changed_pages(
+    old: Image, new: Image, compared: Callable[[int], None] = _untold
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number, old and new content of the pages that differ, ascending; ``compared`` is
+    told how many were looked at.
 
     Both can be read at any time.  Raises ImageError, also if they are not of the
     same guest.
@@ -227,6 +245,7 @@ def changed_pages(old: Image, new: Image) -> Iterator[tuple[int, bytes, bytes]]:
         )
     pages, step = old.pages or 0, _PIECE_BYTES // size
     for first in range(0, pages, step):
+        compared(first)
         count = min(step, pages - first)
         before, after = old.read(first, count), new.read(first, count)
         if before == after:

@@ -17,6 +17,9 @@ from migcomp.precopy.statistics import (
 )
 from migcomp.precopy.window import Window
 
+#: Until then ``transferred`` was what carries pages.
+_COUNTS_FRAMING = (8, 2)
+
 
 def summarize(
     status: str,
@@ -40,10 +43,13 @@ def summarize(
     total_ms = round(total_ns / MS)
     done = downtime_ns is not None
     limit = convergence.dirty_limit
+    transferred = sent.counted_bytes
+    if parameters.qemu_version < _COUNTS_FRAMING:
+        transferred -= sent.framing_bytes
     statistics = MigrationStatistics(
         status=status,
         ram=RamStatistics(
-            transferred=sent.counted_bytes,
+            transferred=transferred,
             remaining=0 if done else pending * size,
             total=memory.pages * size,
             duplicate=sent.duplicate,
@@ -55,7 +61,7 @@ def summarize(
             page_size=size,
             multifd_bytes=sent.multifd_bytes,
             pages_per_second=window.pages_per_second,
-            precopy_bytes=max(sent.main_bytes - downtime_bytes, 0),
+            precopy_bytes=sent.ram_bytes - downtime_bytes,
             downtime_bytes=downtime_bytes,
         ),
         total_time=total_ms,

@@ -22,9 +22,8 @@ class Window:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        limit = parameters.max_bandwidth
-        # One byte at least, or no page would ever be sent.
-        self._budget = max(limit // (1000 * MS // WINDOW), 1) if limit else _UNLIMITED
+        # Less than a byte for a window is no limit in QEMU, as 0 is none.
+        self._budget = parameters.max_bandwidth * WINDOW // (1000 * MS) or _UNLIMITED
         self._start = self._pages = 0
         self._used = 0
         self.threshold = 0

@@ -69,7 +69,7 @@ def test_by_a_dirty_rate(snapshots: list[Path]) -> None:
     assert any("xbzrle was not tried" in note for note in found["notes"])
     done = command("plan", snapshots[0], "--link", "5Mbit", "--dirty-rate", "1GiB")
     assert done.code == 2
-    said = "--dirty-rate, 1.00 GiB, must be less than the guest's memory, 1.17 MiB"
+    said = "--dirty-rate is 1.00 GiB; it must be more than 0 and less than the guest's"
     assert said in sentence(done)
 
 

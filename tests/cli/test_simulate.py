@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import PAGE, Outcome, command, sentence
+from tests.qemu_tools import Writer, bulk
 
 PAGES = 512
 
@@ -104,6 +107,30 @@ def test_a_model_is_fitted_to_snapshots(snapshots: list[Path]) -> None:
     assert done["guest"].startswith("a model: ")
 
 
+def test_a_model_is_fitted_to_a_recording(tmp_path: Path) -> None:
+    lot, writer = random.Random(4), Writer()
+    writer.start()
+    bulk(writer)
+    writer.part()
+    for _ in range(8):
+        for page in [5, *sorted(lot.sample(range(6, 25), 9))]:
+            writer.normal(b"pc.ram", page, lot.randbytes(PAGE))
+    writer.end_records()
+    writer.end_ram()
+    (tmp_path / "live.qemu").write_bytes(writer.finish())
+    done = simulated(
+        tmp_path / "live.qemu", "--link", "1Gbit", "--fit", "--fit-bandwidth", "40KiB",
+        "--max-bandwidth", "40KiB", "--json",
+    ).json  # fmt: skip
+    # Ten pages of 20 in each round, which takes a second at that bandwidth.
+    found = re.match(
+        r"a model: (\d+) pages/s dirty, working set (\d+) pages", done["guest"]
+    )
+    assert found is not None
+    assert 8 <= int(found[1]) <= 12
+    assert 18 <= int(found[2]) <= 24
+
+
 def test_of_many_rounds_some_are_shown(guest: Path) -> None:
     text = simulated(
         guest, "--link", "100Mbit", "--max-bandwidth", "1MiB", "--dirty-rate", "1MiB",
@@ -148,6 +175,7 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("compress", "--compress-level", "6"), "zlib level 6"),
         (("multifd", "--multifd-compression", "zstd"), "2 channels, zstd level 1"),
         (("packets", "--codec", "lz4"), "lz4 level 1"),
+        (("compress", "--codec", "zstd"), "zstd level 1 (QEMU has zlib only)"),
         (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
         (("adaptive", "--compress-threads", "3"), "3 threads"),
     ):
@@ -177,6 +205,37 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (("--link", "1Gbit", "--interval", "5"), 2, "between two snapshots"),
         (("--link", "1Gbit", "--fit"), 2, "three snapshots or more"),
         (
+            ("--link", "1Gbit", "--fit-bandwidth", "1MB"),
+            2,
+            "--fit-bandwidth goes with --fit",
+        ),
+        (
+            ("--link", "1Gbit", "--fit", "--fit-bandwidth", "1MB"),
+            3,
+            "no recording of a migration",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "2MiB"),
+            2,
+            "--dirty-rate is 2.00 MiB; it must be more than 0 and less than the",
+        ),
+        (("--link", "1Gbit", "--dirty-rate", "0"), 2, "--dirty-rate is 0 B"),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--working-set", "3MiB"),
+            2,
+            "--working-set is 3.00 MiB, more than the 2.00 MiB that",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--bytes-changed", "4097"),
+            2,
+            "--bytes-changed is 4097, more than a page, 4096 bytes",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "1MiB", "--skew", "9"),
+            3,
+            "1.00 MiB a second, in a working set of 2.00 MiB with a skew of 9",
+        ),
+        (
             ("--link", "1Gbit", "--auto-converge", "--dirty-limit"),
             2,
             "exclude each other",
@@ -189,9 +248,57 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
             "levels",
         ),
         (
-            ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4", "-l", "99"),
+            ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4"),
             2,
-            "lz4",
+            "multifd compresses by zlib and zstd, and not by lz4",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "compress", "--qemu-version", "9.1"),
+            2,
+            "QEMU 9.1 has no compress, which 9.1 removed",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "multifd", "--qemu-version", "3.1"),
+            2,
+            "QEMU 3.1 has no multifd; give another",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "multifd", "--codec", "zstd"),
+                *("--qemu-version", "4.2"),
+            ),
+            2,
+            "multifd of QEMU 4.2 does not compress",
+        ),
+        (
+            ("--link", "1Gbit", "--multifd-channels", "4"),
+            2,
+            "--multifd-channels has no meaning with --engine none; it is of multifd",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "xbzrle", "--compress-threads", "4"),
+            2,
+            "--compress-threads has no meaning with --engine xbzrle",
+        ),
+        (
+            ("--link", "1Gbit", "--cpu-throttle-initial", "40"),
+            2,
+            "--cpu-throttle-initial has no meaning without --auto-converge",
+        ),
+        (
+            ("--link", "1Gbit", "--throttle-trigger-threshold", "40"),
+            2,
+            "without --auto-converge or --dirty-limit",
+        ),
+        (
+            ("--link", "1Gbit", "--dirty-limit", "--qemu-version", "7.2"),
+            2,
+            "--dirty-limit came with QEMU 8.1",
+        ),
+        (
+            ("--link", "1Gbit", "--json", "--format", "hmp"),
+            2,
+            "--json and --format hmp exclude each other",
         ),
     ],
 )

@@ -31,7 +31,7 @@ MODELS = st.builds(
     st.floats(1, 50),
     st.integers(60, PAGES),
     st.floats(0, 1.5),
-    st.integers(1, 5000),
+    st.integers(1, PAGE),
     st.sampled_from([0.0, 0.3, 1.0]),
     st.integers(0, 5),
 )
@@ -232,3 +232,32 @@ def test_what_cannot_be_fitted() -> None:
     for seen in ([], [Interval(1.0, [1], 1)], [nothing, nothing]):
         with pytest.raises(ImageError, match="three snapshots"):
             fit(seen, 100)
+
+
+def test_a_guest_of_one_page_writes_it() -> None:
+    assert Ranks(1, 0.0).distinct(0) == 0
+    with memory(pages=1, full=1) as source:
+        guest = ModelledGuest(DirtyModel(0.5, 1), source)
+        assert [list(guest.run(source, 1.0)) for _ in range(4)] == [[], [0]] * 2
+
+
+def test_a_guest_that_writes_all_of_its_pages_can_be_fitted() -> None:
+    """No more pages are found than there are."""
+    seen = [Interval(1.0, range(n), n) for n in (PAGES, PAGES, PAGES // 2)]
+    model = fit(seen, PAGES)
+    assert model.working_set == PAGES
+    with memory() as source:
+        assert list(ModelledGuest(model, source).run(source, 60.0)) == [*range(PAGES)]
+
+
+def test_models_that_would_take_for_ever_are_refused() -> None:
+    with (
+        memory() as source,
+        pytest.raises(ImageError, match="more than 20,000,000 writes"),
+    ):
+        ModelledGuest(DirtyModel(150, PAGES, skew=8), source)
+
+
+def test_no_more_bytes_change_than_a_page_has() -> None:
+    with memory() as source, pytest.raises(ImageError, match="4097 cannot change"):
+        ModelledGuest(DirtyModel(10, PAGES, bytes_changed=PAGE + 1), source)

@@ -114,8 +114,10 @@ def test_the_limit_is_of_a_window() -> None:
     assert window.left == 1000
 
 
-def test_the_least_limit_is_not_nothing() -> None:
-    assert Window(Parameters(max_bandwidth=1)).left == 1
+def test_less_than_a_byte_for_a_window_is_no_limit() -> None:
+    """migration_rate_set divides by ten, and takes 0 for none."""
+    assert Window(Parameters(max_bandwidth=10)).left == 1
+    assert Window(Parameters(max_bandwidth=9)).left > 1 << 60
 
 
 def test_without_a_limit_nobody_is_ahead() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -19,6 +19,7 @@ from migcomp.precopy.link import Link
 from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.migration import Migration, Outcome
 from migcomp.precopy.parameters import Parameters
+from migcomp.precopy.statistics import RamStatistics
 from migcomp.precopy.window import Window
 from tests.conftest import PAGE, make_page
 from tests.precopy_tools import Writer, empty_memory, fixed_costs, guest_memory
@@ -90,6 +91,7 @@ def test_every_byte_is_of_a_page_or_of_what_surrounds_it() -> None:
     sections = 2 * (5 + 8 + 5) + 1
     pages = ram.normal * (8 + PAGE) + ram.duplicate * 9 + len("ram0") + 1
     assert ram.transferred == framing.FILE_HEADER + start + sections + pages
+    assert (ram.precopy_bytes, ram.downtime_bytes) == (pages + 8, 0)
 
 
 def test_the_limit_holds_in_every_window() -> None:
@@ -204,10 +206,16 @@ def test_a_spoilt_page_that_is_sent_again_is_none() -> None:
 
 
 class ByRounds(DirtySource):
-    """Writes so many pages at the end of each round."""
+    """Writes so many pages, the first ones, at the end of each round; was stopped
+    when fewer than ``stopped_below`` were left."""
 
-    def __init__(self, *pages: int) -> None:
+    def __init__(self, *pages: int, stopped_below: int = 0) -> None:
         self._pages = [*pages]
+        self._stopped_below = stopped_below
+
+    @property
+    def least_threshold(self) -> int:
+        return self._stopped_below
 
     @property
     def description(self) -> str:
@@ -224,17 +232,53 @@ class ByRounds(DirtySource):
             memory.write(page, make_page("rows", page + 1000 * len(self._pages)))
         return pages
 
+    def too_early(self, is_pending: Callable[[int], bool]) -> bool:
+        return bool(self._pages) and any(map(is_pending, range(self._pages[0])))
+
     @property
-    def switch_over(self) -> bool:
+    def last_round(self) -> bool:
         return not self._pages
 
 
 def test_a_recording_decides_its_rounds() -> None:
     with guest_memory(1024) as source:
-        outcome = migrate(source, ByRounds(300, 50, 7), downtime_limit=2000)
-    assert [r.dirty_pages for r in outcome.rounds] == [1024, 300, 50, 7, 7]
+        outcome = migrate(source, ByRounds(300, 50, 7), downtime_limit=0)
+    assert [r.dirty_pages for r in outcome.rounds] == [1024, 300, 50, 7, 0]
     assert [r.stopped for r in outcome.rounds] == [False] * 4 + [True]
     assert outcome.statistics.ram.dirty_sync_count == 5
+    assert sum(r.sent.handled for r in outcome.rounds) == 1024 + 300 + 50 + 7
+
+
+def test_a_recorded_guest_is_asked_when_little_is_left() -> None:
+    """What it wrote comes before the rest of the first round is sent, and is more
+    than the downtime has room for: it is asked once more, and then stopped."""
+    with guest_memory(PAGES) as source:
+        outcome = migrate(source, ByRounds(500), downtime_limit=110)
+    threshold = LIMIT * 0.11 / PAGE
+    first, second = outcome.rounds[1].dirty_pages, outcome.rounds[2].dirty_pages
+    assert 500 < threshold < first
+    assert first - 500 < threshold
+    assert second <= threshold
+    assert outcome.statistics.ram.dirty_sync_count == 4
+    assert outcome.rounds[-1].dirty_pages == second
+    assert sum(r.sent.handled for r in outcome.rounds) == PAGES + 500
+
+
+def test_a_recorded_guest_is_stopped_with_what_was_left_then() -> None:
+    """However little the downtime has room for."""
+    with guest_memory(1024) as source:
+        outcome = migrate(source, ByRounds(300, stopped_below=301), downtime_limit=0)
+    assert 0 < outcome.rounds[-1].dirty_pages <= 300
+    assert outcome.statistics.ram.downtime_bytes > 0
+    assert sum(r.sent.handled for r in outcome.rounds) == 1324
+
+
+def test_a_recorded_guest_is_not_stopped_before_its_last_round() -> None:
+    """However much the downtime has room for: no page is written twice at once."""
+    with guest_memory(PAGES) as source:
+        outcome = migrate(source, ByRounds(300, 50, 7), downtime_limit=2000)
+    assert [r.stopped for r in outcome.rounds] == [False] * 4 + [True]
+    assert sum(r.sent.handled for r in outcome.rounds) == PAGES + 300 + 50 + 7
 
 
 class Clocked(DirtySource):
@@ -258,3 +302,47 @@ def test_a_socket_that_takes_much_at_once_does_not_make_steps_long() -> None:
         with closing(PlainEngine(clock, fixed_costs(), source)) as engine:
             Migration(source, destination, guest, engine, clock, window, chosen).run()
     assert 0 < guest.longest < 0.05
+
+
+def test_before_8_2_only_what_carries_pages_is_counted() -> None:
+    def ram(version: tuple[int, int]) -> RamStatistics:
+        with guest_memory(PAGES) as source:
+            return migrate(
+                source, downtime_limit=50, qemu_version=version
+            ).statistics.ram
+
+    old, new = ram((7, 2)), ram((8, 2))
+    assert old.downtime_bytes == new.downtime_bytes > 0
+    assert old.precopy_bytes == new.precopy_bytes
+    assert old.transferred == old.precopy_bytes + old.downtime_bytes < new.transferred
+
+
+def test_pages_that_are_not_sent_do_not_count_for_rates() -> None:
+    """Such as XBZRLE finds unchanged."""
+
+    class Skipping(PlainEngine):
+        name = "xbzrle"
+
+        def send(
+            self,
+            source: GuestMemory,
+            destination: GuestMemory,
+            pages: Sequence[int],
+            sync_count: int,
+            last: bool,
+        ) -> Sent:
+            sent = super().send(source, destination, pages, sync_count, last)
+            half = len(pages) // 2
+            sent.add(Sent(skipped=half, normal=-half, xbzrle_cache_miss=len(pages)))
+            return sent
+
+    chosen = Parameters(max_bandwidth=LIMIT // 10, downtime_limit=0)
+    with guest_memory(1024) as source, empty_memory(source) as destination:
+        clock, window = Clock(Link(10e9)), Window(chosen)
+        with closing(Skipping(clock, fixed_costs(), source)) as engine:
+            outcome = Migration(
+                source, destination, ByRounds(9), engine, clock, window, chosen
+            ).run()
+    cache = outcome.statistics.xbzrle_cache
+    assert cache is not None
+    assert cache.cache_miss_rate == pytest.approx(2, rel=0.1)

@@ -78,11 +78,11 @@ def test_every_round_has_the_pages_and_contents_recorded(
             ):
                 assert replay.run(memory, 1.0) == ()
                 if number:
-                    assert not replay.switch_over
-                    assert replay.next_round(memory) == sorted(pages)
+                    assert not replay.last_round
+                    assert list(replay.next_round(memory)) == sorted(pages)
                 assert contents(memory) == expected
-            assert replay.switch_over
-            assert replay.next_round(memory) == ()
+            assert replay.last_round
+            assert not replay.next_round(memory)
             assert contents(memory) == expected
 
 
@@ -102,7 +102,7 @@ def test_a_page_sent_first_when_the_guest_was_stopped_is_of_the_first_round() ->
         replay.memory() as memory,
     ):
         assert memory.read(0, 2) == make_page("rows", 1) + make_page("rows", 2)
-        assert replay.next_round(memory) == [0]
+        assert list(replay.next_round(memory)) == [0]
         assert memory.read(0) == make_page("rows", 3)
 
 
@@ -120,12 +120,32 @@ def test_what_threads_had_not_finished_when_the_guest_was_stopped() -> None:
         Replay(path) as replay,
         replay.memory() as memory,
     ):
-        assert replay.next_round(memory) == [3, 4]
+        assert list(replay.next_round(memory)) == [3, 4]
         assert memory.read(3, 2) == make_page("rows", 1) + make_page("rows", 2)
-        assert not replay.switch_over
-        assert replay.next_round(memory) == [3, 4, 5]
-        assert replay.switch_over
+        assert not replay.last_round
+        assert list(replay.next_round(memory)) == [3, 4, 5]
+        assert replay.last_round
         assert contents(memory) == writer.memory
+
+
+def test_no_page_is_written_again_before_it_was_sent() -> None:
+    writer = Writer()
+    writer.start()
+    bulk(writer)
+    writer.part()
+    writer.normal(b"pc.ram", 3, make_page("rows", 1))
+    writer.normal(b"pc.ram", 5, make_page("rows", 2))
+    writer.end_records()
+    writer.end_ram()
+    with (
+        memory_file(writer.finish()) as path,
+        Replay(path) as replay,
+        replay.memory() as memory,
+    ):
+        assert replay.too_early(lambda page: page == 5)
+        assert not replay.too_early(lambda page: page == 4)
+        assert list(replay.next_round(memory)) == [3, 5]
+        assert not replay.too_early(lambda page: True)
 
 
 def test_a_guest_that_was_stopped_has_one_round() -> None:
@@ -140,7 +160,7 @@ def test_a_guest_that_was_stopped_has_one_round() -> None:
         replay.memory() as memory,
     ):
         assert memory.read(1) == make_page("rows", 2)
-        assert (replay.next_round(memory), replay.switch_over) == ([], True)
+        assert (list(replay.next_round(memory)), replay.last_round) == ([], True)
 
 
 def refusal(stream: bytes) -> str:
@@ -200,7 +220,7 @@ def test_a_real_migration(guest_streams: Path, name: str) -> None:
         if name != "live-compress":
             assert kinds[0] == said["ram"]["duplicate"]
     with Replay(path) as replay, replay.memory() as memory:
-        while not replay.switch_over:
+        while not replay.last_round:
             assert len(replay.next_round(memory)) > 0
         with open_image(path) as image, GuestMemory.copy_of(image) as last:
             assert memory.buffer[:] == last.buffer[:]

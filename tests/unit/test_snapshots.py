@@ -151,6 +151,17 @@ def test_snapshots_of_any_format(tmp_path: Path) -> None:
         assert guest.run(memory, 2.0) == [3, 5, 70]
 
 
+def test_a_comparison_tells_how_far_it_is() -> None:
+    """When it is made, which is not before its time has come."""
+    seen: list[int] = []
+    with source(images([{3: 7}, {5: 1}]), 1, 1) as guest, guest.memory() as memory:
+        guest.compared = seen.append
+        guest.run(memory, 0.5)
+        assert seen == [0, 64]
+        guest.run(memory, 1.0)
+        assert seen == [0, 64] * 2
+
+
 def test_snapshots_that_are_none() -> None:
     memories = images([{3: 7}])
     with pytest.raises(ValueError, match="two snapshots"), source(memories[:1]):

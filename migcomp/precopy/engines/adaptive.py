@@ -43,6 +43,7 @@ _WEIGHT = 0.25  # of a new packet in an average
 _SAVED_WEIGHT = 0.1  # in that of what packets save, which differ much
 _TRY_EVERY = 16  # packets
 _WORTH = 0.1  # Pages that save less are soon done with, and tell nothing of others.
+_HOPELESS = 2.0  # What takes the threads as many times the best's time is not tried.
 _AS_GOOD = 1.04  # Then the lighter one.
 _BETTER = 1.12  # Two are not taken for less: they hinder each other.
 _MEASURED_BYTES = 4096  # fewer tell little that is new of a link,
@@ -122,7 +123,7 @@ class AdaptiveEngine:
         self._last_saved = 0.0
         self._packet_size = 0.0  # of those that were sent, on average
         self._packets = self._trials = 0
-        self.unit = self._candidates[0].packets.pages
+        self.packet_pages = self.missing_pages = self._candidates[0].packets.pages
         self.page_bytes = memory.page_size + PAGE_HEADER + PACKET_HEADER
 
     def _open(self, memory: GuestMemory, costs: Costs) -> list[_Candidate]:
@@ -175,7 +176,7 @@ class AdaptiveEngine:
             if self._packets == self._threads_nr:
                 self._threads.finish()
                 self._link.wait()
-        yield from cut(pages[at:], self.unit)
+        yield from cut(pages[at:], self.packet_pages)
 
     # --- Choosing ---------------------------------------------------------------
 
@@ -255,7 +256,14 @@ class AdaptiveEngine:
         threads have time for it."""
         if self._packets % _TRY_EVERY:
             return
-        others = [c for c in self._candidates if c.strength and c is not candidate]
+        best = min(max(self._times(each)) for each in self._candidates)
+        others = [
+            each
+            for each in self._candidates
+            if each.strength
+            and each is not candidate
+            and self._times(each)[0] < _HOPELESS * best
+        ]
         if not others:
             return
         other = others[self._trials % len(others)]

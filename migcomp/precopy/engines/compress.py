@@ -30,7 +30,7 @@ class CompressEngine:
     they have finished."""
 
     name = "compress"
-    unit = 1
+    packet_pages = missing_pages = 1
 
     def __init__(
         self,
@@ -51,9 +51,10 @@ class CompressEngine:
         self._work = Work(codec.name, codec.level, "page")
         self._page_size = memory.page_size
         self.page_bytes = framing.RECORD_HEADER + memory.page_size
+        other = "" if codec.name == "zlib" else " (QEMU has zlib only)"
         self.description = (
             f"compress-threads: {parameters.compress_threads}, {codec.name} level "
-            f"{codec.level}, compress-wait-thread {self._wait}"
+            f"{codec.level}{other}, compress-wait-thread {self._wait}"
         )
 
     def send(

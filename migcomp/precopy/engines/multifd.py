@@ -48,7 +48,7 @@ class MultifdEngine:
         self._codec = codec
         self._plain = codec.name == "none"
         self._page_size = size
-        self._packet_pages = framing.packet_pages(size)
+        self.packet_pages = framing.packet_pages(size)
         self._header = framing.packet_header(size)
         self._counts_rightly = version >= _COUNTS_RIGHTLY
         self._zero_pages_in_packets = version >= _ZERO_PAGES_IN_PACKETS
@@ -56,11 +56,11 @@ class MultifdEngine:
         self._packet_names = framing.BlockNames(memory.blocks, size)
         grouping = "packet" if self._plain else "stream"
         self._work = Work(codec.name, codec.level, grouping)
-        self._courier = Courier(codec, grouping, size, self._packet_pages, channels)
+        self._courier = Courier(codec, grouping, size, self.packet_pages, channels)
         self._sieve = (
             None
             if self._zero_pages_in_packets
-            else Courier(open_codec("none"), "page", size, self._packet_pages)
+            else Courier(open_codec("none"), "page", size, self.packet_pages)
         )
         self._channels = Channels(clock, channels)
         self._channels_nr = channels
@@ -69,11 +69,14 @@ class MultifdEngine:
         # Each channel says who it is; QEMU does not count that.
         clock.write(channels * framing.INITIAL_PACKET)
         self._memories: tuple[GuestMemory, GuestMemory] | None = None
-        self.unit = self._packet_pages
-        self.page_bytes = size + -(-self._header // self._packet_pages)
+        self.page_bytes = size + -(-self._header // self.packet_pages)
         self.description = f"multifd: {channels} channels, " + (
             "no compression" if self._plain else f"{codec.name} level {codec.level}"
         )
+
+    @property
+    def missing_pages(self) -> int:
+        return self.packet_pages - len(self._packet)
 
     def send(
         self,
@@ -99,7 +102,7 @@ class MultifdEngine:
         sent: Sent,
     ) -> list[int]:
         """The migration thread finds zero pages, and sends them itself."""
-        groups = ((group, 0) for group in cut(pages, self._packet_pages))
+        groups = ((group, 0) for group in cut(pages, self.packet_pages))
         content: list[int] = []
         zeros: list[int] = []
         for carried in sieve.carry(source, None, groups):
@@ -123,7 +126,7 @@ class MultifdEngine:
                 yield self._take_packet()
                 packet = self._packet
             packet.append(page)
-            if len(packet) == self._packet_pages:
+            if len(packet) == self.packet_pages:
                 yield self._take_packet()
                 packet = self._packet
 
@@ -177,7 +180,14 @@ class MultifdEngine:
         self._channels.finish()
         self._clock.write(mark)
         size = self._channels_nr * self._header
-        sent.add(Sent(main_bytes=mark, multifd_bytes=size, wire_bytes=size + mark))
+        sent.add(
+            Sent(
+                main_bytes=mark,
+                framing_bytes=mark,
+                multifd_bytes=size,
+                wire_bytes=size + mark,
+            )
+        )
         return sent
 
     def end_section(self) -> Sent:

@@ -21,7 +21,7 @@ class PlainEngine:
 
     name = "none"
     description = "no compression"
-    unit = 1
+    packet_pages = missing_pages = 1
 
     def __init__(self, clock: Clock, costs: Costs, memory: GuestMemory) -> None:
         self._clock = clock

@@ -141,7 +141,7 @@ class PacketEngine:
             self._threads,
             deltas=name == "delta",
         )
-        self.unit = self._packets.pages
+        self.packet_pages = self.missing_pages = self._packets.pages
         self.page_bytes = memory.page_size + PAGE_HEADER + PACKET_HEADER
         self.description = (
             f"{name}: {threads} threads, {codec.name} level {codec.level}"

@@ -29,7 +29,7 @@ class XbzrleEngine:
     then on the cache is asked, and filled."""
 
     name = "xbzrle"
-    unit = 1
+    packet_pages = missing_pages = 1
 
     def __init__(
         self,

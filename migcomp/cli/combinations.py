@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What of a simulated migration's options has no meaning together."""
+
+from __future__ import annotations
+
+import click
+
+from migcomp.cli.options import given
+from migcomp.precopy.parameters import Parameters
+
+_QEMU_ENGINES = ("compress", "multifd", "xbzrle")
+_MULTIFD_CODECS = ("none", "zlib", "zstd")
+
+#: Option, and the engines that heed it.
+_ENGINES_OF = {
+    "compress_threads": ("compress", "packets", "delta", "dedup", "adaptive"),
+    "compress_wait_thread": ("compress",),
+    "multifd_channels": ("multifd",),
+    "xbzrle_cache_size": ("xbzrle",),
+}
+#: Option, and those of which one must be given for it to be heeded.
+_NEEDED_BY = {
+    "throttle_trigger_threshold": ("auto_converge", "dirty_limit"),
+    "cpu_throttle_initial": ("auto_converge",),
+    "cpu_throttle_increment": ("auto_converge",),
+    "cpu_throttle_tailslow": ("auto_converge",),
+    "max_cpu_throttle": ("auto_converge",),
+    "vcpu_dirty_limit": ("dirty_limit",),
+    "x_vcpu_dirty_limit_period": ("dirty_limit",),
+}
+#: Option, and the first QEMU that has it (qapi/migration.json).
+_SINCE = {"dirty_limit": (8, 1), "avail_switchover_bandwidth": (8, 2)}
+
+
+def check_combination(
+    engine: str, codec: str | None, level: int | None, parameters: Parameters
+) -> None:
+    """Raises UsageError."""
+    _check_engine(engine, codec, level, parameters)
+    for name, engines in _ENGINES_OF.items():
+        if given(name) and engine not in engines:
+            raise click.UsageError(
+                f"{_option(name)} has no meaning with --engine {engine}; it is of "
+                f"{', '.join(engines)}"
+            )
+    for name, others in _NEEDED_BY.items():
+        if given(name) and not any(getattr(parameters, other) for other in others):
+            raise click.UsageError(
+                f"{_option(name)} has no meaning without "
+                f"{' or '.join(map(_option, others))}"
+            )
+    for name, since in _SINCE.items():
+        if given(name) and parameters.qemu_version < since:
+            first = ".".join(map(str, since))
+            raise click.UsageError(
+                f"{_option(name)} came with QEMU {first}; leave it out, or give that "
+                "as --qemu-version"
+            )
+
+
+def _check_engine(
+    engine: str, codec: str | None, level: int | None, parameters: Parameters
+) -> None:
+    from migcomp.plan.versions import Qemu
+    from migcomp.precopy.engines.choice import WITHOUT_CODEC
+
+    if engine in WITHOUT_CODEC and (codec or level is not None):
+        raise click.UsageError(
+            f"--codec and --level have no meaning with --engine {engine}; "
+            "leave them out"
+        )
+    qemu = Qemu(parameters.qemu_version)
+    if engine in _QEMU_ENGINES and not qemu.has(engine):
+        removed = engine == "compress" and qemu.deprecates_compress
+        raise click.UsageError(
+            f"{qemu} has no {engine}{', which 9.1 removed' if removed else ''}; give "
+            "another --engine or --qemu-version"
+        )
+    if engine != "multifd" or codec in (None, "none"):
+        return
+    if codec not in _MULTIFD_CODECS:
+        raise click.UsageError(
+            f"QEMU's multifd compresses by zlib and zstd, and not by {codec}; "
+            "--engine packets takes it"
+        )
+    if not qemu.has("multifd-compression"):
+        raise click.UsageError(
+            f"multifd of {qemu} does not compress; leave --codec out, or give another "
+            "--qemu-version"
+        )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
