@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from migcomp.precopy.engines.choice import ENGINES
 from tests.cli.conftest import PAGE, Outcome, command, sentence
 from tests.qemu_tools import Writer, bulk
 
@@ -151,6 +152,16 @@ def test_it_says_why_it_was_cancelled(guest: Path) -> None:
     assert "not migrated: cancelled after" in text
     assert "because it was not done in max-rounds, 2" in text
     assert "converged no" in text
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pages_of_64_kib(guest: Path, engine: str) -> None:
+    done = simulated(
+        guest, "--link", "1Gbit", "--page-size", "64KiB", "--engine", engine, "--json"
+    ).json
+    assert done["converged"]
+    ram = done["query-migrate"]["ram"]
+    assert (ram["page-size"], ram["total"]) == (65536, PAGES * PAGE)
 
 
 def test_costs_make_it_repeatable(snapshots: list[Path], tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.window import Window
 
-_TOGETHER = 128
 #: Bytes that wait for the link: with more, there is no bandwidth left.
 _QUEUED = 256 << 10
 
@@ -46,7 +45,8 @@ class CompressEngine:
         self._costs = costs
         self._wait = parameters.compress_wait_thread
         self._names = framing.BlockNames(memory.blocks, memory.page_size)
-        self._courier = Courier(codec, "page", memory.page_size, _TOGETHER)
+        self._together = framing.packet_pages(memory.page_size)
+        self._courier = Courier(codec, "page", memory.page_size, self._together)
         self._threads = Threads(clock, parameters.compress_threads, 1)
         self._work = Work(codec.name, codec.level, "page")
         self._page_size = memory.page_size
@@ -66,7 +66,7 @@ class CompressEngine:
         last: bool,
     ) -> Sent:
         sent = Sent()
-        groups = ((group, 0) for group in cut(pages, _TOGETHER))
+        groups = ((group, 0) for group in cut(pages, self._together))
         for carried in self._courier.carry(source, destination, groups):
             self._send_group(carried, sent)
         sent.wire_bytes = sent.main_bytes

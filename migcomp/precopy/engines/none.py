@@ -13,8 +13,6 @@ from migcomp.precopy.courier import Courier, cut
 from migcomp.precopy.engine import Sent
 from migcomp.precopy.memory import GuestMemory
 
-_TOGETHER = 128
-
 
 class PlainEngine:
     """Pages as they are, and zero pages as such."""
@@ -27,7 +25,10 @@ class PlainEngine:
         self._clock = clock
         self._costs = costs
         self.names = framing.BlockNames(memory.blocks, memory.page_size)
-        self._courier = Courier(open_codec("none"), "page", memory.page_size, _TOGETHER)
+        self._together = framing.packet_pages(memory.page_size)
+        self._courier = Courier(
+            open_codec("none"), "page", memory.page_size, self._together
+        )
         self.page_bytes = framing.RECORD_HEADER + memory.page_size
 
     def send(
@@ -38,7 +39,7 @@ class PlainEngine:
         sync_count: int,
         last: bool,
     ) -> Sent:
-        groups = ((group, 0) for group in cut(pages, _TOGETHER))
+        groups = ((group, 0) for group in cut(pages, self._together))
         carried = self._courier.carry(source, destination, groups)
         duplicate = sum(group.zero for group in carried)
         normal = len(pages) - duplicate
