@@ -93,8 +93,9 @@ def _convergence(result: FleetResult) -> list[str]:
         sentences.append(
             f"{name_of(evacuation)} {format_count(len(forced))} {guests} not converge "
             f"({named}), where QEMU would go on for ever. {they} stopped by force "
-            f"after 30 rounds in vain, for up to {format_duration(worst)}: switch "
-            "auto-converge on for such guests, or let fewer migrate at once."
+            f"after 30 rounds in vain, for up to {format_duration(worst)}. Let fewer "
+            "migrate at once, or slow such guests down: migcomp simulate "
+            "--auto-converge tells what that takes, and it is not reckoned here."
         )
     return sentences
 
