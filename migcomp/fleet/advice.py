@@ -50,7 +50,7 @@ def _helps(result: FleetResult) -> str:
     if abs(ratio - 1) <= _WORTH:
         answer = "makes no difference in time"
     elif ratio < 1:
-        answer = f"helps: it takes {1 - ratio:.0%} less time"
+        answer = f"helps: it takes {100 * (1 - ratio):.0f} % less time"
     else:
         answer = f"does not help: it takes {_more(ratio)} the time"
     return (
@@ -60,7 +60,7 @@ def _helps(result: FleetResult) -> str:
 
 
 def _more(ratio: float) -> str:
-    return f"{ratio:.1f} times" if ratio >= 1.1 else f"{ratio:.0%} of"
+    return f"{ratio:.1f} times" if ratio >= 1.1 else f"{100 * ratio:.0f} % of"
 
 
 def _traffic(evacuation: Evacuation) -> str:
@@ -153,9 +153,9 @@ def _spare(result: FleetResult) -> list[str]:
     if busiest.mean >= _USED:
         return []
     return [
-        f"{name_of(asked)} no link is used for more than {busiest.mean:.0%} of the "
-        "time's worth: more threads, or more guests at a time, may be quicker where "
-        "CPUs are left."
+        f"{name_of(asked)} no link is used for more than {100 * busiest.mean:.0f} % "
+        "of the time's worth: more threads, or more guests at a time, may be quicker "
+        "where CPUs are left."
     ]
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from migcomp.bench.compare import Comparison, Pair
-from migcomp.report.sweep_figures import SETTING_COLUMNS, number
+from migcomp.report.sweep_figures import SETTING_COLUMNS, mark, number
 from migcomp.report.tables import Column, FigureTable, Value
 
 
@@ -28,7 +28,10 @@ _COLUMNS = (
     ),
     Column("speed-ratio", "Second speed over the first.", "speed", _ratio),
     Column(
-        "significant", "The difference of the times is more than noise.", "p < 0.01"
+        "significant",
+        "The difference of the times is more than noise.",
+        "p < 0.01",
+        mark,
     ),
     Column("rounds-least", "Samples counted, of the sweep that has fewer.", "rounds"),
     Column("p-value", "Of the U test on the times of the rounds.", "p", _ratio),

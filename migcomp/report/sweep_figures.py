@@ -60,7 +60,7 @@ def _seconds(value: Value) -> str:
     return format_seconds(number(value))
 
 
-def _mark(value: Value) -> str:
+def mark(value: Value) -> str:
     return "yes" if value else ""
 
 
@@ -75,7 +75,7 @@ SETTING_COLUMNS = (
     Column("codec", "Codec.", "codec", label=True),
     Column("level", "Level of the codec.", "level", label=True),
     Column("grouping", "What is compressed together.", "grouping", label=True),
-    Column("dedup", "Equal pages are sent once.", "dedup", _mark, label=True),
+    Column("dedup", "Equal pages are sent once.", "dedup", mark, label=True),
     Column("threads", "Worker threads.", "threads", label=True),
 )
 _COLUMNS = (
@@ -116,7 +116,7 @@ _COLUMNS = (
     Column("request-p999-seconds", "99.9th percentile of it."),
     Column("outliers", "Samples far from all others."),
     Column(
-        "front", "No other has its rate and its speed, but for noise.", "front", _mark
+        "front", "No other has its rate and its speed, but for noise.", "front", mark
     ),
     Column("best-from-bytes-per-second", "The slowest link it is the best for."),
     Column("best-to-bytes-per-second", "The fastest link it is the best for."),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _TIMES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "most": "most"}
 _MARKERS = "osD^v"
 _NUMBERS_MOST = 8  # of the points worth having
+_POWERS_ENOUGH = 2  # of ten, with a label on an axis
 
 
 def charts(case: Case, key: str) -> list[Chart]:
@@ -89,8 +91,7 @@ def _front(case: Case, key: str) -> Chart | None:
                 fontweight="bold",
             )
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(_plain)
-        axes.xaxis.set_minor_formatter(_minor)
+        _label_decades(axes, narrow)
         axes.set_xlabel("MB/s of guest memory that is not zero")
         axes.set_ylabel("rate")
         legend_above(axes)
@@ -124,6 +125,17 @@ def _front(case: Case, key: str) -> Chart | None:
 
 def _plain(value: float, _place: float) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def _label_decades(axes: Axes, narrow: bool) -> None:
+    """Of a logarithmic axis; between powers of ten only where there is room."""
+    axes.xaxis.set_major_formatter(_plain)
+    least, most = axes.get_xlim()
+    powers = math.floor(math.log10(most)) - math.ceil(math.log10(least)) + 1
+    if not narrow or powers < _POWERS_ENOUGH:
+        axes.xaxis.set_minor_formatter(_minor)
+    else:
+        axes.xaxis.set_minor_formatter("")
 
 
 def _minor(value: float, place: float) -> str:
@@ -216,8 +228,7 @@ def _request_times(case: Case, key: str) -> Chart | None:
                 axes.plot(times, places, marker, color=color, markersize=5, label=name)
         rows_axis(axes, [each.setting.name for each in shown])
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(_plain)
-        axes.xaxis.set_minor_formatter(_minor)
+        _label_decades(axes, narrow)
         axes.grid(axis="y", alpha=0.25)
         axes.set_xlabel("ms in the handler")
         legend_above(axes)
