@@ -104,7 +104,7 @@ def _method(plan: Plan) -> list[str]:
             f"sure to {_percent(plan.best.uncertainty)} for {plan.best.candidate}, "
             f"{_percent(plan.plain.uncertainty)} without compression (95 % confidence)"
         )
-    how = "each way was predicted by the formula of rounds"
+    how = "each way was predicted as a flow of average pages"
     if plan.method != FORMULA:
         how = "each way was simulated, page by page, on a virtual clock"
     guest = "a guest that writes nothing"
