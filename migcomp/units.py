@@ -86,15 +86,13 @@ def format_size(size: float) -> str:
 
 
 def format_rate(bytes_per_second: float) -> str:
-    """As in ``812 MB/s``."""
-    return f"{_three_digits(bytes_per_second / 1e6)} MB/s"
+    """As in ``812 MB/s``, and ``1,758 MB/s``."""
+    return f"{_thousands(bytes_per_second / 1e6)} MB/s"
 
 
 def format_bit_rate(bytes_per_second: float) -> str:
-    """As in ``6,496 Mbit/s``."""
-    rate = bytes_per_second * 8 / 1e6
-    shown = format_count(rate) if rate >= 1000 else _three_digits(rate)
-    return f"{shown} Mbit/s"
+    """As in ``812 Mbit/s``, and ``6,496 Mbit/s``."""
+    return f"{_thousands(bytes_per_second * 8 / 1e6)} Mbit/s"
 
 
 def format_seconds(seconds: float) -> str:
@@ -119,6 +117,10 @@ def _three_digits(value: float) -> str:
     if abs(value) >= 99.95:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
+def _thousands(value: float) -> str:
+    return format_count(value) if value >= 999.5 else _three_digits(value)
 
 
 def many(number: int, noun: str) -> str:
