@@ -234,5 +234,5 @@ def test_long_work_on_a_terminal(tmp_path: Path) -> None:
     feeder.start()
     shown = plain(on_terminal("run", pipe))
     feeder.join()
-    assert re.search(r"compressing .* pages, [\d.]+ MB/s, stream ", shown)
+    assert re.search(r"compressing .* pages, [\d.,]+ MB/s, stream ", shown)
     assert "8.00 MiB compressed to" in shown
