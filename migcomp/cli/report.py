@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from migcomp.cli.files import check_distinct, check_output, writing
@@ -47,7 +49,9 @@ def command(
         check_distinct(path, output)
     sweeps, simulations = {}, []
     for path in results:
-        simulation = None if path == "-" else read_simulation(path)
+        # What can be read only once is a sweep's.
+        regular = path != "-" and Path(path).is_file()
+        simulation = read_simulation(path) if regular else None
         if simulation is None:
             sweeps[path] = read_results(path)
         else:

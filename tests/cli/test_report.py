@@ -11,7 +11,7 @@ import pytest
 
 from migcomp.units import format_size
 from tests.cli.conftest import command, program, sentence
-from tests.conftest import folder_names
+from tests.conftest import folder_names, piped
 from tests.pages.results import SAMPLES, SETTINGS, measure
 
 
@@ -41,6 +41,14 @@ def test_several_files_on_standard_output(results: Path, tmp_path: Path) -> None
     assert made.code == 0
     assert made.text.startswith("<!DOCTYPE html>")
     assert f"idle-4m.raw in {other}</h1>" in made.text
+
+
+def test_a_pipe_is_read_once(results: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with piped(results.read_bytes()) as path:
+        made = command("report", path, "-o", page)
+    assert made.code == 0, made.errors
+    assert "zstd" in page.read_text()
 
 
 def test_an_interrupted_sweep(results: Path, tmp_path: Path) -> None:
