@@ -34,6 +34,7 @@ TARGETS = {
     ),
     "record_body": (
         *("block", "decompress", "record", "page_write", "pages", "xxh64", "event"),
+        "page_hash",
         *("page_fetch", "page_map", "xbzrle", "crc32c"),
         *("codec", "guard", "handlers"),
     ),
