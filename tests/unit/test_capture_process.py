@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,11 @@ class Child:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "gone\n"
+
+    def freeze(self) -> None:
+        """So that two captures see the same memory."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def end(self) -> None:
         self.process.kill()
@@ -181,6 +187,7 @@ def test_a_process_that_has_ended(child: Child, tmp_path: Path) -> None:
 def test_a_pipe_gets_the_same_bytes(child: Child, tmp_path: Path) -> None:
     path, pipe = tmp_path / "child.raw", tmp_path / "pipe"
     child.unmap()
+    child.freeze()
     # 64 GiB of zeros would take their time.
     blocks, kept = process._blocks, 1 << 32
     with pytest.MonkeyPatch.context() as patch:
