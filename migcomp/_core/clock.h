@@ -14,4 +14,10 @@ static inline int64_t clock_ns(clockid_t clock)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+/* CPU time of this thread. */
+static inline uint64_t thread_cpu_ns(void)
+{
+    return (uint64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 #endif

@@ -12,11 +12,6 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t cpu_clock(void)
-{
-    return (uint64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
 /* Content pages are PAGE_NORMAL.  What the receiver has of them lies side by
  * side in previous; a page that it has is in data already. */
 static int classify(const PageJob *job, PageRequest *request,
@@ -144,10 +139,10 @@ static int receive_pages(const PageJob *job, PageRequest *request,
 static int transfer_pages(const PageJob *job, PageRequest *request,
                           const TransferState *state)
 {
-    uint64_t start = cpu_clock();
+    uint64_t start = thread_cpu_ns();
     int failed = send_pages(job, request, state);
 
-    request->elapsed_ns += cpu_clock() - start;
+    request->elapsed_ns += thread_cpu_ns() - start;
     return failed ? failed : receive_pages(job, request, state);
 }
 
@@ -203,13 +198,13 @@ static int transfer_packet(PageJob *job, PageRequest *request,
         return page_request_fail(request, request->first_page, false,
                                  "no memory for channel %u", request->channel);
     }
-    uint64_t start = cpu_clock();
+    uint64_t start = thread_cpu_ns();
 
     move_content(job, request, state->content, true);
     ptrdiff_t size = send_block(job, request, compressor, state->content, room,
                                 state->previous, state->packed);
 
-    request->elapsed_ns += cpu_clock() - start;
+    request->elapsed_ns += thread_cpu_ns() - start;
     if (size < 0 || receive_block(job, request, decompressor, state->packed,
                                   (size_t)size, state->previous,
                                   state->arrived, room)) {
@@ -272,11 +267,11 @@ int transfer_handler(void *opaque, void *thread_state, void *job_opaque)
     request->data_size = (size_t)request->pages * job->page_size;
     memset(request->data, 0, request->data_size);
     const TransferState *state = thread_state;
-    uint64_t start = cpu_clock();
+    uint64_t start = thread_cpu_ns();
     uint32_t content;
 
     failed = classify(job, request, state->previous, &content);
-    request->elapsed_ns = cpu_clock() - start;
+    request->elapsed_ns = thread_cpu_ns() - start;
     if (!failed) {
         failed = job->grouping == GROUPING_PAGE
                      ? transfer_pages(job, request, state)

@@ -8,15 +8,14 @@ arrays of them.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from migcomp.bench.sweep_plan import ROUNDS_LEAST, ROUNDS_MOST, Product
 from migcomp.codecs import CODECS, GROUPINGS, open_codec
 from migcomp.errors import CodecUnavailable, LevelUnknown
+from migcomp.toml_file import read_toml
 from migcomp.units import quoted
 from migcomp.workqueue import MAX_THREADS, usable_cpus
 
@@ -43,14 +42,7 @@ class PlanFile:
 
 def read_plan(path: str) -> PlanFile:
     """Raises ValueError with a sentence that names file, table and key, and OSError."""
-    with Path(path).open("rb") as file:
-        text = file.read(_FILE_MOST + 1)
-    if len(text) > _FILE_MOST:
-        raise ValueError(f"{path} is too long for a plan")
-    try:
-        content = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+    content = read_toml(path, _FILE_MOST)
     _check_keys(path, content, ("rounds", "sweep"))
     tables = content.get("sweep")
     if not isinstance(tables, list) or not tables:

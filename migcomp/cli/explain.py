@@ -13,16 +13,15 @@ import click
 
 from migcomp.cli.files import STANDARD, check_distinct, check_input, writing
 from migcomp.cli.options import (
-    block_option,
-    diff_option,
     force_option,
     format_option,
+    image_options,
     report_options,
     threads_option,
 )
 from migcomp.cli.progress import Progress, steps
 from migcomp.cli.summary import print_json
-from migcomp.cli.types import FILE, PageSize, Size
+from migcomp.cli.types import FILE, Size
 
 if TYPE_CHECKING:
     from migcomp.explain.results import Explanation
@@ -65,16 +64,7 @@ _INTERVAL_SECONDS = 0.1
 )
 @threads_option
 @format_option
-@click.option(
-    "--page-size",
-    type=PageSize(),
-    default="4096",
-    show_default=True,
-    help="Size of the guest's pages, 4KiB to 64KiB, where the image does not tell.",
-)
-@click.option("--pad", is_flag=True, help="Fill up a last page that is cut off.")
-@block_option
-@diff_option
+@image_options
 @force_option
 @report_options
 def command(

@@ -172,10 +172,9 @@ class GuestChoice:
     @property
     def seconds(self) -> list[float]:
         """From each snapshot to the next."""
-        from migcomp.precopy.snapshots import noted_seconds
+        from migcomp.precopy.snapshots import seconds_between
 
-        noted = noted_seconds(self.images) if self.interval is None else None
-        return noted or [self.interval or 1.0] * (len(self.images) - 1)
+        return seconds_between(self.images, self.interval)
 
     def open_one(self, path: str) -> Image:
         from migcomp.images.open import open_image
@@ -225,10 +224,12 @@ class GuestChoice:
     def working_set_pages(self, pages: int, page_size: int) -> int:
         """Of the model that is asked for, in a guest of so many.  Raises UsageError
         for what that has no room for."""
+        from migcomp.precopy.dirty_model import usual_working_set
+
         total, rate = pages * page_size, self.dirty_rate or 0
         if self.working_set is None:
             what = "the guest's memory"
-            working_set = min(int(4 * rate / page_size) + 1, pages) * page_size
+            working_set = usual_working_set(rate / page_size, pages) * page_size
         else:
             what = "the working set"
             working_set = self.working_set // page_size * page_size

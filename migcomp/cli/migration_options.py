@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from migcomp.cli.types import Milliseconds, Size, ValueType
+from migcomp.plan.versions import parse_version
 from migcomp.precopy.parameters import Parameters
 from migcomp.units import parse_bit_rate, quoted
 
@@ -58,14 +58,14 @@ class Version(ValueType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9.]*)?", value)
-        if match is None:
-            self.fail(f"{quoted(value)} is not a version such as 8.2", param, ctx)
-        return int(match[1]), int(match[2])
+        try:
+            return parse_version(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def link_option(*, required: bool) -> Callable[[_Function], _Function]:
-    """Not ``required`` is it where there may be no image."""
+    """``required``: unless there may be no image."""
     return click.option(
         "--link",
         "bandwidth",

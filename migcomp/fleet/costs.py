@@ -44,11 +44,11 @@ from migcomp.images.open import open_image
 from migcomp.images.sample import SampleImage
 from migcomp.measure import machine
 from migcomp.plan.guest import writes_by_snapshots
-from migcomp.plan.measure import Measurement, Measurer, Part
+from migcomp.plan.measure import Measurement, Part, measure
 from migcomp.plan.sample import CLUSTER_PAGES, Sample, sample_of, take_sample
 from migcomp.precopy.costs import Costs, Work, measured_costs
 from migcomp.precopy.dirty_model import DirtyModel
-from migcomp.precopy.snapshots import noted_seconds
+from migcomp.precopy.snapshots import seconds_between
 
 SCHEMA = "migcomp.fleet-costs/1"
 SAMPLE_BYTES = 64 << 20
@@ -138,39 +138,24 @@ def _measure(
         watch(f"{source.name}: reading")
         sample, model, after = _sampled(stack, source, base.page_size), None, None
         if len(source.images) > 1:
-            seconds = noted_seconds(source.images) if source.interval is None else None
-            number = len(source.images) - 1
             writes = writes_by_snapshots(
                 stack,
                 source.images,
-                seconds or [source.interval or 1.0] * number,
+                seconds_between(source.images, source.interval),
                 sample,
                 partial(open_image, page_size=base.page_size, pad=True),
             )
             if writes:
                 model, after = writes.model, writes.after
+
+        def tried(pages: Sample) -> Measured:
+            return measure(
+                pages, works, base, lambda doing: watch(f"{source.name}: {doing}")
+            )
+
         return GuestCosts(
-            sample.image_pages,
-            _tried(sample, works, base, lambda work: watch(f"{source.name}: {work}")),
-            _tried(after, works, base, lambda work: watch(f"{source.name}: {work}")),
-            model,
+            sample.image_pages, tried(sample), tried(after) if after else {}, model
         )
-
-
-def _tried(
-    sample: Sample | None,
-    works: Iterable[Work | None],
-    base: Costs,
-    watch: Callable[[str], None],
-) -> Measured:
-    found: dict[Work | None, Measurement] = {}
-    if sample is None:
-        return found
-    measurer = Measurer(sample, base)
-    for work in works:
-        watch(f"measuring {work or 'pages as they are'}")
-        found[work] = measurer.compressed(work) if work else measurer.as_they_are()
-    return found
 
 
 def _sampled(stack: ExitStack, source: MemorySource, page_size: int) -> Sample:

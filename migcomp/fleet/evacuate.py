@@ -21,10 +21,10 @@ from migcomp.fleet.results import (
 from migcomp.fleet.sharing import Resource, Route, Sharing
 from migcomp.fleet.writes import writes_of
 from migcomp.plan.candidates import Candidate
-from migcomp.plan.course import Prediction, Send, course
+from migcomp.plan.course import Course, Prediction, Send
 from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
-from migcomp.precopy.dirty_model import DirtyModel
+from migcomp.precopy.dirty_model import DirtyModel, usual_working_set
 from migcomp.precopy.link import Link
 from migcomp.precopy.parameters import Parameters
 
@@ -134,7 +134,7 @@ def _writes(
     if guests.dirty_rate is None:
         return writes_of(known.model) if known.model else None
     rate = guests.dirty_rate / size
-    working_set = min(int(4 * rate) + 1, pages)
+    working_set = usual_working_set(rate, pages)
     if guests.working_set is not None:
         working_set = guests.working_set // size
     try:
@@ -282,7 +282,7 @@ class _Evacuation:
         # what the link could be.
         alone = Link(1.0)
         bandwidth = migration.route.capacity / alone.bytes_per_second
-        migration.running = course(
+        migration.running = Course(
             kind.pages,
             kind.zero_share,
             kind.page_size,
@@ -290,7 +290,7 @@ class _Evacuation:
             kind.writes,
             replace(alone, bandwidth=bandwidth),
             kind.parameters,
-        )
+        ).run()
         cpus = self._network.cpus[kind.guests.host]
         threads = self._network.threads * len(migration.names)
         cpus.alter(self._sharing.now, 0.0, threads)

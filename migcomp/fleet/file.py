@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from migcomp.fleet.toml_table import (
 from migcomp.images.sample import PROFILES
 from migcomp.plan.candidates import Candidate
 from migcomp.plan.versions import DEFAULT, OLDEST, Qemu
+from migcomp.toml_file import read_toml
 from migcomp.units import quoted
 
 #: Of a file, and of guests in it: more would take more memory than one expects.
@@ -95,18 +95,11 @@ def read_fleet(path: str, page_size: int) -> Fleet:
 
 def _load(path: str) -> dict[str, Any]:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_FILE_MAX + 1)
-        if len(content) > _FILE_MAX:
-            raise ImageError(f"{path}: is more than {_FILE_MAX >> 20} MiB; no fleet is")
-        return tomllib.loads(content.decode())
+        return read_toml(path, _FILE_MAX)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ImageError(f"{path}: is no TOML: byte {error.start} is no text") from None
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it is nested deeply"
-        raise ImageError(f"{path}: is no TOML: {reason}") from error
+    except ValueError as error:
+        raise ImageError(str(error)) from error
 
 
 def _tables(

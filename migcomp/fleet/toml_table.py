@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from migcomp.errors import ImageError
+from migcomp.plan.versions import parse_version
 from migcomp.units import parse_bit_rate, parse_size, quoted
 
 _T = TypeVar("_T")
@@ -154,13 +154,10 @@ def rate(value: object) -> float:
 
 
 def version(value: object) -> tuple[int, int]:
-    """Of QEMU; what follows the second number is of no account."""
-    match = None
-    if isinstance(value, str):
-        match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9.]*)?", value)
-    if match is None:
+    """Of QEMU."""
+    if not isinstance(value, str):
         raise ValueError(f'must be a version such as "8.2", and is {_shown(value)}')
-    return int(match[1]), int(match[2])
+    return _said(parse_version, value)
 
 
 def _said(parse: Callable[[str], _T], value: str) -> _T:

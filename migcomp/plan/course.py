@@ -7,14 +7,14 @@ bytes, a sync before a section when what is dirty is below the threshold, the la
 round with the guest stopped.  How many pages a guest dirties in some time is what its
 model expects (``Writes``).
 
-**Protocol.**  ``course()`` is a generator, as it does not know how long anything
+**Protocol.**  ``Course.run`` is a generator, as it does not know how long anything
 takes: links and CPUs may be shared.  It yields a ``Send``; whoever drives it answers
 with the seconds that this took, ``Send.at_least`` or more, and the time that passes
 for the migration is the sum of the answers.  On a link that it has for itself the
 answer is ``Send.seconds(rate)``.  While nothing can happen many windows are one
 ``Send``; near the end each is about a section.  It returns the ``Prediction``::
 
-    migration = course(...)
+    migration = Course(...).run()
     try:
         send = next(migration)
         while True:
@@ -78,20 +78,6 @@ class Prediction:
     throttle_percentage: int = 0
 
 
-def course(
-    pages: int,
-    zero_share: float,
-    page_size: int,
-    flows: Flows,
-    writes: Writes | None,
-    link: Link,
-    parameters: Parameters,
-) -> Generator[Send, float, Prediction]:
-    """Of a memory of so many ``pages``.  ``link`` tells latency and buffer, and what
-    its rate may be; what it is, the answers tell."""
-    return _Course(pages, zero_share, page_size, flows, writes, link, parameters).run()
-
-
 class _Dirty:
     """Pages that are to be sent, and those that the guest has written meanwhile.
 
@@ -149,9 +135,9 @@ class _Dirty:
             )
 
 
-class _Course:
-    """Times are seconds.  ``_now`` is the migration thread's, ``_driven`` the sum of
-    the answers."""
+class Course:
+    """Of a memory of so many ``pages``.  ``link`` tells latency and buffer, and what
+    its rate may be; what it is, the answers tell."""
 
     def __init__(
         self,
@@ -170,6 +156,7 @@ class _Course:
         self._dirty = _Dirty(pages, zero_share, flows, writes)
         self._window = Window(parameters)
         self._convergence = Convergence(parameters, page_size)
+        # Seconds: the migration thread's, and the sum of the answers.
         self._now = self._driven = 0.0
         self._slower = 1.0  # than a link that it has for itself
         self._wire = self._cpu_ns = self._pages = 0.0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -135,6 +135,22 @@ class Measurer:
             )
         )
         return Measurement(tuple(parts), self._sampled)
+
+
+def measure(
+    sample: Sample,
+    works: Iterable[Work | None],
+    costs: Costs,
+    watch: Callable[[str], None] = lambda doing: None,
+) -> dict[Work | None, Measurement]:
+    """By work, of which None leaves pages as they are; each is tried once.  ``watch``
+    is told what is being done.  Raises CodecUnavailable and WorkerError."""
+    measurer = Measurer(sample, costs)
+    found: dict[Work | None, Measurement] = {}
+    for work in dict.fromkeys(works):
+        watch(f"measuring {work or 'pages as they are'}")
+        found[work] = measurer.compressed(work) if work else measurer.as_they_are()
+    return found
 
 
 @dataclass(frozen=True)

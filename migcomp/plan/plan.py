@@ -13,12 +13,12 @@ from migcomp.plan.candidates import Candidate, candidates
 from migcomp.plan.course import Prediction
 from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
-from migcomp.plan.measure import Measurement, Measurer, measure_deltas
+from migcomp.plan.measure import Measurement, measure, measure_deltas
 from migcomp.plan.predict import break_even, predict
 from migcomp.plan.sample import Sample
 from migcomp.plan.versions import Qemu
 from migcomp.precopy import framing
-from migcomp.precopy.costs import Costs, Work
+from migcomp.precopy.costs import Costs
 from migcomp.precopy.dirty import DirtySource
 from migcomp.precopy.link import Link
 from migcomp.precopy.memory import GuestMemory
@@ -55,10 +55,12 @@ class Question:
 @dataclass(frozen=True)
 class Row:
     """A way to migrate; with auto-converge where no way converges without.
-    ``uncertainty``: half of the 95 % confidence interval of the
-    first round's time, as a share of it, from the sample.  ``break_even``: bytes a
-    second of the link up to which its compression makes the first round quicker; 0
-    on no link, None on any, and for a way that compresses nothing."""
+
+    ``uncertainty``: half of the 95 % confidence interval of the first round's time, as
+    a share of it, from the sample.  ``break_even``: bytes a second of the link up to
+    which its compression makes the first round quicker; 0 on no link, None on any, and
+    for a way that compresses nothing.
+    """
 
     candidate: Candidate
     parameters: Parameters
@@ -114,11 +116,12 @@ def make_plan(
             xbzrle=writes is not None and writes.before is not None,
         )
     ]
-    measured = _measure(sample, tried, costs, watch)
+    works = [candidate.work for candidate in tried]
+    measured = measure(sample, works, costs, watch)
     changed = measured
     deltas = None
     if writes and writes.after and writes.before:
-        changed = _measure(writes.after, tried, costs, watch)
+        changed = measure(writes.after, works, costs, watch)
         deltas = measure_deltas(writes.before, writes.after, _XBZRLE_HEADER)
 
     def rows_with(*, auto_converge: bool) -> tuple[str, list[Row]]:
@@ -169,21 +172,6 @@ def make_plan(
         here,
         time.perf_counter() - began,
     )
-
-
-def _measure(
-    sample: Sample,
-    tried: Sequence[Candidate],
-    costs: Costs,
-    watch: Callable[[str], None],
-) -> dict[Work | None, Measurement]:
-    measurer = Measurer(sample, costs)
-    found: dict[Work | None, Measurement] = {None: measurer.as_they_are()}
-    for work in dict.fromkeys(candidate.work for candidate in tried):
-        if work is not None:
-            watch(f"measuring {work}")
-            found[work] = measurer.compressed(work)
-    return found
 
 
 def _parameters(

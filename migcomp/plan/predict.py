@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from migcomp.plan.course import Prediction, course
+from migcomp.plan.course import Course, Prediction
 from migcomp.plan.flows import Flows
 from migcomp.plan.guest import Writes
 from migcomp.precopy.link import Link
@@ -22,8 +22,10 @@ def predict(
     parameters: Parameters,
 ) -> Prediction:
     """Of a memory of so many pages."""
-    migration = course(pages, zero_share, page_size, flows, writes, link, parameters)
     rate = link.bytes_per_second
+    migration = Course(
+        pages, zero_share, page_size, flows, writes, link, parameters
+    ).run()
     try:
         send = next(migration)
         while True:

@@ -8,7 +8,10 @@ removed-features.rst`` for ``compress``, gone in 9.1; the introductions of libvi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from migcomp.units import quoted
 
 Version = tuple[int, int]
 
@@ -27,6 +30,14 @@ _THERE: dict[str, tuple[Version, Version | None]] = {
 
 #: libvirt that knows ``--comp-methods zlib`` and ``zstd``.
 LIBVIRT_MULTIFD_COMPRESSION: Version = (9, 4)
+
+
+def parse_version(text: str) -> Version:
+    """As in ``8.2``, or 8.2.1, whose rest is of no account.  Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9.]*)?", text)
+    if match is None:
+        raise ValueError(f"{quoted(text)} is not a version such as 8.2")
+    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,12 @@ class Ranks:
         return high
 
 
+def usual_working_set(dirty_rate: float, pages: int) -> int:
+    """Pages, of a guest that has so many and of which nothing but its rate, pages a
+    second, is known."""
+    return min(int(4 * dirty_rate) + 1, pages)
+
+
 def hit(probability: float, writes: float) -> float:
     """That at least one of the writes is to a page of that probability."""
     if probability == 1:

@@ -180,6 +180,13 @@ class Snapshots(DirtySource):
         self.close()
 
 
+def seconds_between(paths: Sequence[str], interval: float | None) -> list[float]:
+    """From each to the next: the ``interval`` if it is given, else what was noted, else
+    a second.  Raises ImageError for malformed notes."""
+    noted = noted_seconds(paths) if interval is None else None
+    return noted or [interval or 1.0] * (len(paths) - 1)
+
+
 def noted_seconds(paths: Sequence[str]) -> list[float] | None:
     """That passed for the guest from each to the next, by what ``migcomp capture``
     notes beside a series of snapshots; None if there are no notes.

@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from migcomp.bench.compare import compare
-from migcomp.bench.records import from_record, to_record
+from migcomp.bench.records import to_record
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
 from migcomp.errors import ResultsError
@@ -369,43 +369,3 @@ def test_every_key_is_documented() -> None:
 
     for key in keys([PLAN, *OTHERS]):
         assert f"`{key}`" in told, key
-
-
-# --- Plain data ----------------------------------------------------------------------
-
-
-MOST = 10**19
-
-
-@dataclass(frozen=True)
-class Inner:
-    some_name: int
-    text: str | None = "default"
-
-
-@dataclass(frozen=True)
-class Outer:
-    inner: tuple[Inner, ...]
-    share: float = 0.5
-
-
-@given(
-    st.builds(
-        Outer,
-        st.lists(st.builds(Inner, st.integers(-MOST, MOST), st.none() | st.text())).map(
-            tuple
-        ),
-        st.floats(-MOST, MOST),
-    )
-)
-def test_data_comes_back(data: Outer) -> None:
-    assert from_record(Outer, json.loads(json.dumps(to_record(data)))) == data
-
-
-def test_defaults_may_be_missing_and_whole_numbers_are_numbers() -> None:
-    assert from_record(Outer, {"inner": [{"some-name": 1}]}) == Outer((Inner(1),))
-    assert from_record(Outer, {"inner": [], "share": 1}) == Outer((), 1.0)
-    with pytest.raises(ValueError, match=r"inner\[0\].some-name is missing"):
-        from_record(Outer, {"inner": [{}]})
-    with pytest.raises(ValueError, match="it is no object"):
-        from_record(Outer, [])

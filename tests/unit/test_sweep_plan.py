@@ -159,7 +159,7 @@ def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
         (f"[[sweep]]\nlevel = {[1] * 1001}", "level has more than 1,000 values"),
         ("[[sweep]", "is no TOML: "),
         ("x = " + "[" * 10_000, "is no TOML: "),
-        ("#" * (2 << 20), "is too long for a plan"),
+        ("#" * (2 << 20), "is too long; 1.00 MiB are enough"),
     ],
 )
 def test_plans_that_are_wrong(tmp_path: Path, text: str, words: str) -> None:

@@ -4,11 +4,6 @@
 /* Pages between two looks for signals. */
 enum { XBZRLE_STEP = 1 << 14 };
 
-static uint64_t thread_cpu_ns(void)
-{
-    return (uint64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
 /* --- xbzrle_encode ------------------------------------------------------------- */
 
 /* xbzrle_encode(old, new, room) */
