@@ -190,8 +190,9 @@ def _dask_cluster(address: str) -> Iterator[Place]:
             "a Dask cluster needs a package: pip install 'migcomp[dask]'"
         ) from None
     # What it would print: workers that died, which is what it is there to cope with,
-    # and how it fails, which we tell in a sentence.
-    for logger in ("distributed", "distributed.client"):
+    # how it fails, which we tell in a sentence, and by tornado what of its own waiting
+    # for results was cut off when its client was closed.
+    for logger in ("distributed", "distributed.client", "tornado.application"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(

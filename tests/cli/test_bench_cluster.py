@@ -124,7 +124,7 @@ def test_what_is_lost_in_mid_run_ends_it(
     assert lines[-1] == "migcomp: all workers of the Dask cluster are gone"
     count = len(read_results(str(results)).samples)
     assert lines[-2].startswith(f"migcomp: {results} has {count} of 3,604 samples; ")
-    assert all(line.startswith("migcomp: ") for line in lines)
+    assert all(line.startswith("migcomp: ") for line in lines), told.decode()
 
 
 def test_clusters_that_cannot_be_had(
