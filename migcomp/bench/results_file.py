@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
 
-from migcomp.bench.records import from_record, to_record
 from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
 from migcomp.errors import ResultsError
 from migcomp.images.image import PAGE_SIZES
+from migcomp.records import from_record, to_record
 from migcomp.stream.sink import write_all
 
 SCHEMA = "migcomp.sweep/1"

@@ -17,6 +17,7 @@ from migcomp.explain.results import (
     Tally,
     Technique,
 )
+from migcomp.records import to_record
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.json import block_to_json
 
@@ -25,7 +26,7 @@ SCHEMA = "migcomp.explain/1"
 
 def to_json(found: Explanation) -> dict[str, object]:
     """All of it in types that ``json.dumps`` takes."""
-    sample, machine, codec = found.sample, found.machine, found.codec
+    sample = found.sample
     return {
         "schema": SCHEMA,
         "image": {
@@ -88,21 +89,8 @@ def to_json(found: Explanation) -> dict[str, object]:
             "changed": found.previous.changed,
             "new": found.previous.new,
         },
-        "codec": {
-            "name": codec.name,
-            "level": found.level,
-            "provider": codec.provider,
-            "version": codec.version,
-            "path": codec.path,
-        },
-        "machine": {
-            "cpu": machine.cpu,
-            "usable-cpus": machine.usable_cpus,
-            "memory-bytes": machine.memory_bytes,
-            "kernel": machine.kernel,
-            "python": machine.python,
-            "load-average": machine.load_average,
-        },
+        "codec": {**to_record(found.codec), "level": found.level},
+        "machine": to_record(found.machine),
         "wall-seconds": found.wall_seconds,
         "advice": list(advice(found)),
     }

@@ -11,6 +11,7 @@ Keys are only ever added; a change of meaning makes a new schema.
 
 from __future__ import annotations
 
+from migcomp.records import to_record
 from migcomp.report.advice import advice
 from migcomp.report.classes import counts_by_name, framing_bytes, page_classes
 from migcomp.results import Block, RunResult
@@ -28,8 +29,7 @@ def block_to_json(block: Block) -> dict[str, object]:
 
 def to_json(result: RunResult) -> dict[str, object]:
     """All of ``result`` in types that ``json.dumps`` takes."""
-    settings, codec, queue = result.settings, result.codec, result.queue
-    times, machine = result.request_times, result.machine
+    settings, queue, times = result.settings, result.queue, result.request_times
     return {
         "schema": SCHEMA,
         "operation": result.operation,
@@ -123,20 +123,8 @@ def to_json(result: RunResult) -> dict[str, object]:
             "requests-per-thread": settings.requests_per_thread,
             "handler": settings.handler,
         },
-        "codec": {
-            "name": codec.name,
-            "provider": codec.provider,
-            "version": codec.version,
-            "path": codec.path,
-        },
-        "machine": {
-            "cpu": machine.cpu,
-            "usable-cpus": machine.usable_cpus,
-            "memory-bytes": machine.memory_bytes,
-            "kernel": machine.kernel,
-            "python": machine.python,
-            "load-average": machine.load_average,
-        },
+        "codec": to_record(result.codec),
+        "machine": to_record(result.machine),
         "regions": [
             {
                 "first-page": region.first_page,

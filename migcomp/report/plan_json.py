@@ -10,10 +10,9 @@ meaning makes a new schema.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from migcomp.plan.advice import commands, sureness, verdict
 from migcomp.plan.plan import Plan, Row
+from migcomp.records import to_record
 
 SCHEMA = "migcomp.plan/1"
 
@@ -46,15 +45,9 @@ def to_json(plan: Plan) -> dict[str, object]:
         "keeps-downtime-limit": plan.best.good(question),
         "answer": list(verdict(plan)),
         "notes": list(sureness(plan)),
-        "commands": {
-            name.replace("_", "-"): list(lines) if isinstance(lines, tuple) else lines
-            for name, lines in asdict(commands(plan)).items()
-        },
+        "commands": to_record(commands(plan)),
         "costs": plan.costs.source,
-        "machine": {
-            name.replace("_", "-"): value
-            for name, value in asdict(plan.machine).items()
-        },
+        "machine": to_record(plan.machine),
         "seconds": plan.seconds,
     }
 

@@ -9,12 +9,8 @@ change of meaning makes a new schema.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
-
-from migcomp.bench.queue_results import QueueBench, Sample, Series
-from migcomp.bench.statistics import Summary
+from migcomp.bench.queue_results import QueueBench, Series
+from migcomp.records import to_record
 from migcomp.report.queue_advice import advice
 
 SCHEMA = "migcomp.bench-queue/1"
@@ -25,17 +21,17 @@ def to_json(result: QueueBench) -> dict[str, object]:
     plan = result.plan
     return {
         "schema": SCHEMA,
-        "plan": _hyphened(asdict(plan)),
+        "plan": to_record(plan),
         "pages": plan.pages,
         "requests": plan.requests,
         "bytes-out": result.bytes_out,
-        "codec": _hyphened(asdict(result.codec)) if result.codec else None,
+        "codec": to_record(result.codec),
         "loop": {
-            "ns-per-request": _summary(result.loop_ns_per_request()),
-            "samples": _samples(result.loop),
+            "ns-per-request": to_record(result.loop_ns_per_request()),
+            "samples": to_record(result.loop),
         },
         "series": [_series(result, series) for series in result.series],
-        "machine": _hyphened(asdict(result.machine)),
+        "machine": to_record(result.machine),
         "notes": list(advice(result)),
     }
 
@@ -46,26 +42,14 @@ def _series(result: QueueBench, series: Series) -> dict[str, object]:
         "design": series.design,
         "threads": series.threads,
         "requests-per-thread": series.requests_per_thread,
-        "ns-per-request": _summary(result.ns_per_request(series)),
+        "ns-per-request": to_record(result.ns_per_request(series)),
         "pages-per-second": result.pages_per_second(series),
         "bytes-per-second": result.bytes_per_second(series),
-        "efficiency": _summary(efficiency) if efficiency else None,
+        "efficiency": to_record(efficiency),
         "busy-rate": result.busy_rate(series),
         "cpu-ns-per-request": result.cpu_ns_per_request(series),
         "wakeups-per-request": result.wakeups(series),
         "spins-per-request": result.spins(series),
         "idle-cpu": result.idle_cpu(series),
-        "samples": _samples(series.samples),
+        "samples": to_record(series.samples),
     }
-
-
-def _summary(summary: Summary) -> dict[str, object]:
-    return asdict(summary)
-
-
-def _samples(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    return [_hyphened(asdict(sample)) for sample in samples]
-
-
-def _hyphened(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in fields.items()}

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from migcomp.bench.compare import Comparison
-from migcomp.bench.records import to_record
 from migcomp.bench.sweep_results import Sweep
+from migcomp.records import to_record
 from migcomp.report.compare_advice import notes
 from migcomp.report.compare_figures import compare_table
 from migcomp.report.sweep_advice import advice

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import BinaryIO
 
-from migcomp.bench.records import hyphened
 from migcomp.bench.sweep_results import WARM_UP, Sweep, SweepSample
 from migcomp.errors import OutputError
+from migcomp.records import hyphened
 from migcomp.report.classes import counts_by_name
 from migcomp.report.printable import printable
 from migcomp.report.tables import Column, FigureTable, Value, to_csv

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migcomp.bench.records import from_record, to_record
+from migcomp.records import from_record, to_record
 
 MOST = 10**19
 

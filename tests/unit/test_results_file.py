@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from migcomp.bench.compare import compare
-from migcomp.bench.records import to_record
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
 from migcomp.errors import ResultsError
+from migcomp.records import to_record
 from migcomp.report import compare_terminal, sweep_terminal
 from migcomp.report.compare_figures import compare_table
 from migcomp.report.html.sweep import to_html
