@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "python/common.h"
+#include "python/python_codec.h"
 #include "python/library.h"
 #include "python/page_map.h"
 #include "python/qemu_ram.h"
@@ -49,6 +50,7 @@
 #include "python/queue.h"
 #include "python/queue_wait.h"
 #include "python/queue_methods.h"
+#include "python/queue_requests.h"
 #include "python/queue_type.h"
 #include "python/bench.h"
 #include "python/bench_tally.h"

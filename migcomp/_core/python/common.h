@@ -77,7 +77,7 @@ static PyObject *text_of(const char *text)
 }
 
 /* PageError: the image is at fault. */
-static void raise_page_failure(ModuleState *state, uint64_t page,
+static void raise_page_failure(const ModuleState *state, uint64_t page,
                                const char *reason)
 {
     PyObject *raised = PyObject_CallFunction(
