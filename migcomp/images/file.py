@@ -136,6 +136,7 @@ class ImageFile:
                 _write(copy.fileno(), self.taken)
                 size = _copy(self.fd, copy.fileno(), len(self.taken), copied)
                 copy.truncate(-(-size // round_up) * round_up)
+                copy.seek(0)  # what stands elsewhere counts as a pipe
             except OSError as error:
                 raise no_room_for_copy(self.path, error) from error
             fd = os.dup(copy.fileno())
