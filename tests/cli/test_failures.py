@@ -85,6 +85,14 @@ def test_inputs_without_permission(image: Path, stream: Path) -> None:
         assert "Permission denied" in sentence(done)
 
 
+def test_names_that_are_empty(image: Path) -> None:
+    """As of a variable that is not set."""
+    for arguments in (["run", ""], ["run", image, "-o", ""], ["inspect", ""]):
+        done = command(*arguments)
+        assert done.code == 2
+        assert "an empty name is no file's" in sentence(done)
+
+
 def test_an_empty_standard_input() -> None:
     for name, code in (("run", 3), ("inspect", 3), ("verify", 4)):
         done = program(name, "-")
