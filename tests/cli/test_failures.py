@@ -87,7 +87,8 @@ def test_inputs_without_permission(image: Path, stream: Path) -> None:
 
 def test_names_that_are_empty(image: Path) -> None:
     """As of a variable that is not set."""
-    for arguments in (["run", ""], ["run", image, "-o", ""], ["inspect", ""]):
+    capture = ["capture", image, "-o", "", "--rounds", "2"]
+    for arguments in (["run", ""], ["run", image, "-o", ""], ["inspect", ""], capture):
         done = command(*arguments)
         assert done.code == 2
         assert "an empty name is no file's" in sentence(done)
