@@ -85,6 +85,19 @@ def test_inputs_without_permission(image: Path, stream: Path) -> None:
         assert "Permission denied" in sentence(done)
 
 
+def test_standard_input_is_named_so(image: Path) -> None:
+    with image.open("rb") as source:
+        done = subprocess.run(
+            [*COMMAND, "run", "-", "--diff", image],
+            stdin=source,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 3
+    assert b"is standard input, and no diff of it" in done.stderr
+
+
 def test_names_that_are_empty(image: Path) -> None:
     """As of a variable that is not set."""
     capture = ["capture", image, "-o", "", "--rounds", "2"]
