@@ -116,6 +116,7 @@ def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
         ("convert", guest, guest, "--to", "raw"),
         ("convert", guest, "--diff", other, other, "--to", "raw"),
         ("convert", snapshot, memory, "--to", "raw"),
+        ("convert", f"file://{memory}", memory, "--to", "raw"),
         ("run", guest, "--diff", other, "-o", other),
     ):
         done = command(*arguments, "--force")
