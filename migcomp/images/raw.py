@@ -28,8 +28,8 @@ from migcomp.units import format_size, quoted
 
 DEFAULT_PAGE_SIZE = 4096
 DEFAULT_BLOCK_NAME = "ram"
-#: Bytes of a RAM block's name, as in QEMU.
-_NAME_MAX = 255
+#: Bytes of a RAM block's name; a stream has room for so many.
+_NAME_MAX = 0xFFFF
 
 
 class RawImage:
