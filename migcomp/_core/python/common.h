@@ -21,6 +21,7 @@ typedef struct ModuleState {
     PyObject *codec_unavailable;
     PyObject *page_error;
     PyObject *workqueue_error;
+    PyObject *threads_unavailable;
 } ModuleState;
 
 static struct PyModuleDef core_module;

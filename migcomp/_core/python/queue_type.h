@@ -189,11 +189,11 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
                      "threads must be 1 to %d, requests 1 to %d, and cpus "
                      "must be CPUs of this machine",
                      MAX_THREADS_NR, MAX_THREAD_REQUEST_NR);
-    } else if (failed == ENOMEM) {
-        PyErr_NoMemory();
     } else {
-        errno = failed;
-        PyErr_SetFromErrno(self->state->workqueue_error);
+        PyErr_Format(self->state->threads_unavailable,
+                     "the system does not give %u threads with %u requests "
+                     "each: %s; take fewer",
+                     threads, requests, strerror(failed));
     }
     Py_XDECREF(cause);
     return -1;
