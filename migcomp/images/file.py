@@ -112,7 +112,9 @@ class ImageFile:
             if error.errno in _TELLS_NO_HOLES:
                 return position, end
             if error.errno != errno.ENXIO:
-                raise _unreadable(self.path, error) from error
+                raise ImageError(
+                    f"{self.path} cannot be read: {error.strerror}"
+                ) from error
         # Nothing but a hole, or no file any more.
         self.check_size(end)
         return end, end
@@ -185,11 +187,7 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: str, error: OSError) -> ImageError:
-    return ImageError(f"{path} cannot be read: {error.strerror}")
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def became_shorter(path: str) -> ImageError:
