@@ -176,8 +176,9 @@ class PageRequest(_Request):
     (after compression) or the pages (after decompression).
 
     Everything but sequence and thread raises ValueError unless the request is
-    the submitter's.  It is for one thread at a time, which nothing checks where
-    there is no GIL."""
+    the submitter's, whose queue it keeps meanwhile.  Several threads may read it;
+    what fills or changes it, hands it over or destroys its queue raises BufferError
+    while another uses it or its buffer, and so does reading it meanwhile."""
 
     stage: int
     @property

@@ -96,6 +96,12 @@ class WorkqueueError(MigcompError):
     """A workqueue was used in a way that its contract excludes."""
 
 
+class ThreadsUnavailable(WorkqueueError):
+    """The system has no room for a workqueue's threads or requests."""
+
+    exit_code = 2
+
+
 class PageError(MigcompError):
     """Raised by the core when a handler fails.
 

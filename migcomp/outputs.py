@@ -28,8 +28,9 @@ class OutputFile(FileIO):
 
     Leaving the ``with`` block gives it its name; an exception, Ctrl-C included,
     removes it.  ``-`` is standard output, and devices and pipes are written as
-    they are.  An existing file is replaced only with ``force``.  It can be
-    read as well, where it is a regular file.  Raises OutputError.
+    they are.  An existing file is replaced only with ``force``; of a symbolic link,
+    it is the file that it leads to.  It can be read as well, where it is a regular
+    file.  Raises OutputError.
     """
 
     def __init__(self, path: str, *, force: bool = False) -> None:
@@ -48,7 +49,8 @@ class OutputFile(FileIO):
                 return
             if target.exists() and not force:
                 raise OutputError(_exists(path))
-            temporary = _beside(target)
+            self._target = _led_to(path)
+            temporary = _beside(self._target)
             fd = os.open(
                 temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
             )
@@ -91,7 +93,7 @@ class OutputFile(FileIO):
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(self.fileno(), 0o666 & ~umask)
-        give_name(temporary, self.path, force=self._force)
+        give_name(temporary, self._target, force=self._force)
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def written_by_another(path: str, *, force: bool = False) -> Iterator[Path]:
     Gives the absolute temporary name for it, under which nothing exists; whatever
     begins with that name goes away at the end.  Raises OutputError.
     """
-    target = Path(path)
+    target = _led_to(path)
     try:
         check_free(path, force=force)
         folder = target.parent.resolve(strict=True)
@@ -113,13 +115,18 @@ def written_by_another(path: str, *, force: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         try:
-            give_name(temporary, path, force=force)
+            give_name(temporary, target, force=force)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         for left in folder.glob(glob.escape(temporary.name) + "*"):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+def _led_to(path: str) -> Path:
+    """The file that a symbolic link leads to, whether there is one or not."""
+    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
 def _beside(target: Path) -> Path:
@@ -137,7 +144,7 @@ def check_free(path: str, *, force: bool) -> None:
         raise OutputError(_exists(path))
 
 
-def give_name(temporary: Path, path: str, *, force: bool) -> None:
+def give_name(temporary: Path, path: Path, *, force: bool) -> None:
     """Lets ``temporary`` appear as ``path``.  Raises OutputError, and OSError."""
     if force:
         temporary.replace(path)
@@ -155,7 +162,7 @@ def give_name(temporary: Path, path: str, *, force: bool) -> None:
     temporary.unlink()
 
 
-def _rename_to_new(temporary: Path, path: str) -> None:
+def _rename_to_new(temporary: Path, path: Path) -> None:
     """Where there are no links: takes the name if it is free, then the rename.
 
     Raises OutputError for a name that is not, and OSError.
@@ -167,9 +174,9 @@ def _rename_to_new(temporary: Path, path: str) -> None:
     try:
         temporary.rename(path)
     except BaseException:
-        Path(path).unlink()
+        path.unlink()
         raise
 
 
-def _exists(path: str) -> str:
+def _exists(path: str | Path) -> str:
     return f"{path} exists already; give another name, or --force to replace it"

@@ -19,7 +19,7 @@ from migcomp import _core
 from migcomp.choice import Choice
 from migcomp.codecs import GROUPINGS, Codec, open_codec
 from migcomp.errors import MigcompError, PageError, WorkerError
-from migcomp.images.file import Copied, unwatched
+from migcomp.images.file import Copied, reading, unwatched
 from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
 from migcomp.measure import PageSizes, RegionMap, TimeHistogram, machine
@@ -252,7 +252,8 @@ class _Run:
             channel = self._channel(first + done)
             request = self._free_request(queue, channel)
             taken = b"" if self._read_bytes else self._image.taken
-            got = request.read(self._image.fd, first + done, pages, channel, taken)
+            with reading(self._image.path):
+                got = request.read(self._image.fd, first + done, pages, channel, taken)
             if not got:
                 queue.release_request(request)
                 break
@@ -268,7 +269,8 @@ class _Run:
 
     def _check_read(self) -> None:
         """After all that could be read."""
-        rest = len(os.read(self._image.fd, 1)) if self._read_bytes else 0
+        with reading(self._image.path):
+            rest = len(os.read(self._image.fd, 1)) if self._read_bytes else 0
         check_length(self._image, self._read_bytes + rest)
 
     def _channel(self, page: int) -> int:

@@ -43,6 +43,7 @@ from migcomp.targets import (
     Target,
     erase,
     is_regular,
+    room_for_copy,
 )
 from migcomp.workqueue import DEFAULT_REQUESTS, ThreadedWorkqueue
 
@@ -72,12 +73,15 @@ def restore(
     clocks = time.perf_counter(), time.thread_time()
     with ExitStack() as stack:
         where: Target
+        keep = None
         if is_regular(target):
             where = SparseFile(target)
         else:
             length = sum(block.length for block in header.blocks)
             known = UNKNOWN_LENGTH if header.pages is None else length
-            where = Pipe(target, header.page_size, known, _spool(reader, stack))
+            keep = _spool(reader, stack)
+            where = Pipe(target, header.page_size, known, keep)
+        stack.enter_context(room_for_copy(reader.path, keep, where))
         run = _Run(reader, where, salvage, progress)
         result = run.result(
             "restore", threads, requests_per_thread, handler, target_name, clocks
@@ -103,7 +107,8 @@ def verify(
     with ExitStack() as stack:
         target: Target
         if image is None:
-            target = Nowhere(_spool(reader, stack))
+            keep = _spool(reader, stack)
+            target = Nowhere(keep)
         elif image.page_size != header.page_size:
             raise Mismatch(
                 f"{reader.path} has pages of {header.page_size} bytes; "
@@ -114,6 +119,7 @@ def verify(
             image = again if again is image else stack.enter_context(again)
             keep = None if image.format == RawImage.format else _spool(reader, stack)
             target = Comparison(image, reader.path, keep)
+        stack.enter_context(room_for_copy(reader.path, keep, target))
         name = "" if image is None else image.path
         run = _Run(reader, target, False, progress)
         return run.result("verify", threads, requests_per_thread, handler, name, clocks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from migcomp.errors import Mismatch
+from migcomp.errors import Mismatch, StreamError
 from migcomp.images.image import UNKNOWN_LENGTH, Image
 from migcomp.stream.sink import write_all
 
@@ -43,6 +45,24 @@ def is_regular(file: BinaryIO) -> bool:
     return stat.S_ISREG(mode) and file.readable()
 
 
+@contextmanager
+def room_for_copy(stream: str, keep: BinaryIO | None, target: Target) -> Iterator[None]:
+    """Raises StreamError where ``keep``, which ``target`` has, is at fault, and not
+    what it is all written to."""
+    try:
+        yield
+    except OSError as error:
+        if keep is None or (isinstance(target, Pipe) and error is target.refused):
+            raise
+        import tempfile
+
+        raise StreamError(
+            f"{stream} has deduplicated pages, and they need a copy of the image in "
+            f"{tempfile.gettempdir()} ({error.strerror}); set TMPDIR to a folder with "
+            "room for it"
+        ) from error
+
+
 def erase(target: Target, offset: int, size: int) -> None:
     """Makes zeros of what the workers wrote there."""
     while size and target.output_fd >= 0:
@@ -72,6 +92,7 @@ class Pipe:
     """Anything written front to back.
 
     ``keep``: a file for a copy, for deduplicated pages to be read back from.
+    ``refused`` is what ``file`` raised, if it did.
     """
 
     fill_zeros = True
@@ -84,6 +105,7 @@ class Pipe:
         self._length = length
         self._written = 0
         self._last = b""
+        self.refused: OSError | None = None
         self.fd = self.output_fd = -1 if keep is None else keep.fileno()
 
     def pages(self, request: PageRequest) -> None:
@@ -98,7 +120,8 @@ class Pipe:
 
     def finish(self, length: int) -> None:
         self._put(self._last, max(length - self._written, 0))
-        self._file.flush()
+        with self._noting():
+            self._file.flush()
 
     def _write(self, data: Buffer) -> None:
         if self._length != UNKNOWN_LENGTH:
@@ -112,7 +135,16 @@ class Pipe:
         self._put(data, whole)
 
     def _put(self, data: Buffer, most: int) -> None:
-        self._written += write_all(self._file, data, most)
+        with self._noting():
+            self._written += write_all(self._file, data, most)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.refused = error
+            raise
 
 
 class Comparison:

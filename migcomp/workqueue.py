@@ -66,9 +66,10 @@ class ThreadedWorkqueue(_core.Workqueue):
     else by a draining ``destroy``.  Of a cancelled queue, and of one that was
     dropped without ``destroy``, it goes to ``sys.unraisablehook``.
 
-    Raises ValueError for numbers out of range, WorkqueueError when threads
-    cannot be made (before Python 3.12, a callable needs the main interpreter),
-    and whatever an operation raised.
+    Raises ValueError for numbers out of range, ThreadsUnavailable when there is no
+    room for so many threads or requests, WorkqueueError where a callable has not the
+    main interpreter that it needs before Python 3.12, and whatever an operation
+    raised.
     """
 
     def __new__(

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "python/common.h"
+#include "python/python_codec.h"
 #include "python/library.h"
 #include "python/page_map.h"
 #include "python/qemu_ram.h"
@@ -49,6 +50,7 @@
 #include "python/queue.h"
 #include "python/queue_wait.h"
 #include "python/queue_methods.h"
+#include "python/queue_requests.h"
 #include "python/queue_type.h"
 #include "python/bench.h"
 #include "python/bench_tally.h"
@@ -87,9 +89,11 @@ static int import_errors(ModuleState *state)
         PyObject_GetAttrString(errors, "CodecUnavailable");
     state->page_error = PyObject_GetAttrString(errors, "PageError");
     state->workqueue_error = PyObject_GetAttrString(errors, "WorkqueueError");
+    state->threads_unavailable =
+        PyObject_GetAttrString(errors, "ThreadsUnavailable");
     Py_DECREF(errors);
     return state->codec_unavailable && state->page_error &&
-                   state->workqueue_error
+                   state->workqueue_error && state->threads_unavailable
                ? 0
                : -1;
 }
@@ -159,6 +163,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->codec_unavailable);
     Py_VISIT(state->page_error);
     Py_VISIT(state->workqueue_error);
+    Py_VISIT(state->threads_unavailable);
     return 0;
 }
 
@@ -182,6 +187,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->codec_unavailable);
     Py_CLEAR(state->page_error);
     Py_CLEAR(state->workqueue_error);
+    Py_CLEAR(state->threads_unavailable);
     return 0;
 }
 

@@ -362,12 +362,6 @@ int threaded_workqueue_wait_for_requests(ThreadedWorkqueue *queue,
     return word_observe(&queue->error) ? -ECANCELED : 0;
 }
 
-bool threaded_workqueue_request_is_reserved(const ThreadedWorkqueue *queue,
-                                            const void *request)
-{
-    return is_reserved(queue, payload_header(request));
-}
-
 uint64_t threaded_workqueue_request_sequence(const void *request)
 {
     return payload_header(request)->sequence;

@@ -144,10 +144,6 @@ int threaded_workqueue_release_request(ThreadedWorkqueue *queue, void *request);
 int threaded_workqueue_wait_for_requests(ThreadedWorkqueue *queue,
                                          int64_t timeout_ns);
 
-/* Whether the request is reserved, and so the submitter's to read and write. */
-bool threaded_workqueue_request_is_reserved(const ThreadedWorkqueue *queue,
-                                            const void *request);
-
 /* Position in the order of submission, from 0; counts resubmissions. */
 uint64_t threaded_workqueue_request_sequence(const void *request);
 

@@ -17,7 +17,7 @@ from migcomp.cli.options import force_option, report_options
 from migcomp.cli.progress import Progress, progress
 from migcomp.cli.signals import run_to_its_end
 from migcomp.cli.summary import print_json
-from migcomp.cli.types import Count, Number
+from migcomp.cli.types import FILE, Count, Number
 from migcomp.report.printable import printable
 from migcomp.units import format_seconds, format_size
 
@@ -35,7 +35,7 @@ _OF_GUESTS = ("method", "pause", "rounds", "interval", "dirty_rate")
 
 
 @click.command(short_help="Take a memory image of what runs.")
-@click.argument("socket", required=False)
+@click.argument("socket", type=FILE, required=False)
 @click.option(
     "--pid", type=Count(), metavar="PID", help="Capture this process, not a guest."
 )
@@ -43,7 +43,7 @@ _OF_GUESTS = ("method", "pause", "rounds", "interval", "dirty_rate")
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(),
+    type=FILE,
     required=True,
     help="The image to write; with --rounds a folder.  With --pid, - is standard "
     "output.",

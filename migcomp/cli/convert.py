@@ -87,7 +87,7 @@ def command(
     """
     from migcomp.convert.addresses import warning
     from migcomp.convert.convert import Wish, check_codec, convert
-    from migcomp.images.open import open_image
+    from migcomp.images.open import image_path, open_image
     from migcomp.outputs import OutputFile
 
     try:
@@ -98,7 +98,8 @@ def command(
         raise click.UsageError(str(error)) from error
     check_input(image)
     check_output(output)
-    check_distinct(image, output)
+    for path in (image_path(image), *diffs):
+        check_distinct(path, output)
     with opening(image, quiet=quiet, color=color) as told:
         source = open_image(
             image,

@@ -51,7 +51,7 @@ _SIGNALLED = 128
 DEBUG = "MIGCOMP_DEBUG"
 
 # Nobody but a shell calls it that.
-_STANDARD_INPUT = re.compile(r"(?<!\S)-(?=[\s:])")
+_STANDARD_INPUT = re.compile(r"(?<!\S)-(?=[\s:,])")
 
 
 @contextmanager

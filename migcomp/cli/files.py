@@ -50,11 +50,12 @@ def check_distinct(source: str, output: str | None) -> None:
     """An output must not replace what it is made from.  Raises OutputError."""
     if output is None or STANDARD in (source, output):
         return
+    read = Path(source.removeprefix("file://"))
     try:
-        same = Path(source).samefile(output)
+        same = read.samefile(output)
     except OSError:
         return
-    if same and Path(source).is_file():
+    if same and read.is_file():
         raise OutputError(
             f"{output} is what is being read; give the output another name"
         )

@@ -148,7 +148,7 @@ def command(
     """
     from migcomp.choice import Choice
     from migcomp.codecs import open_codec
-    from migcomp.images.open import open_image
+    from migcomp.images.open import image_path, open_image
     from migcomp.pipeline import compress
 
     if handler and given("codec"):
@@ -158,7 +158,8 @@ def command(
             "--channels has a meaning with --grouping stream only; leave it out"
         )
     check_input(image)
-    check_distinct(image, output)
+    for path in (image_path(image), *diffs):
+        check_distinct(path, output)
     library = open_codec(codec, level=level, grouping=grouping, handler=handler)
     tell(library.notice, quiet=quiet)
     choice = Choice(

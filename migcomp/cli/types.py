@@ -22,8 +22,21 @@ if TYPE_CHECKING:
 else:
     ValueType = click.ParamType
 
+
+class _File(click.Path):
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        if not os.fspath(value):  # a variable that is not set, most likely
+            self.fail("an empty name is no file's", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 #: A file, whose errors are told by what opens it.
-FILE = click.Path(readable=False)
+FILE = _File(readable=False)
 
 
 class Number(click.FloatRange):

@@ -21,15 +21,19 @@ from migcomp.images.image import Image, pages_in
 from migcomp.images.qemu import QemuImage
 from migcomp.images.qemu_ram import RamFlag
 from migcomp.images.qemu_sections import (
+    CONFIGURATION,
     END,
     EOF,
     FOOTER,
+    PAGE_BITS,
     PART,
     RAM,
     RAM_VERSION,
     START,
+    SUBSECTION,
     VERSION,
 )
+from migcomp.images.raw import DEFAULT_PAGE_SIZE
 from migcomp.images.signatures import QEMU
 from migcomp.outputs import OutputFile
 from migcomp.stream.sink import write_all
@@ -41,6 +45,7 @@ FORMAT = "qemu"
 CODECS: tuple[str, ...] = ("none", "zlib")
 
 _RAM_NUMBER = 2  # the section that QEMU gives it
+_PART_VERSION = 1  # of the configuration's part with the page size
 _REFUSED = {
     "x-ignore-shared": "some of its memory lies elsewhere",
     "mapped-ram": "QEMU would look for its pages at fixed places",
@@ -91,11 +96,21 @@ def _write_ram_alone(image: Image, sink: OutputFile, wish: Wish, codec: Codec) -
                 "name; RAM blocks have names of their own, of 1 to 255 bytes"
             )
     ram = _RamWriter(image, names, sink, wish, _RAM_NUMBER, footers=True)
-    write_all(sink, QEMU + struct.pack(">I", VERSION))
+    write_all(sink, QEMU + struct.pack(">I", VERSION) + _configuration(image.page_size))
     ram.start()
     ram.part(codec)
     ram.end()
     write_all(sink, bytes([EOF]))
+
+
+def _configuration(page_size: int) -> bytes:
+    """Of no machine; like QEMU's, it tells the page size where that is no PC's."""
+    if page_size == DEFAULT_PAGE_SIZE:
+        return b""
+    name = PAGE_BITS
+    part = struct.pack(f">BB{len(name)}sI", SUBSECTION, len(name), name, _PART_VERSION)
+    bits = struct.pack(">I", page_size.bit_length() - 1)
+    return struct.pack(">BI", CONFIGURATION, 0) + part + bits
 
 
 class _RamWriter:

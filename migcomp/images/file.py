@@ -8,7 +8,8 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from migcomp.errors import ImageError
@@ -52,13 +53,11 @@ class ImageFile:
         self.fd = fd
         self.watch = watch or unwatched
         self.size = _size(fd)
-        try:
+        with reading(path):
             if self.size is None:
                 self.head = self.taken = _read(fd, HEAD_SIZE)
             else:
                 self.head, self.taken = os.pread(fd, HEAD_SIZE, 0), b""
-        except OSError as error:
-            raise ImageError(f"{path} cannot be read: {error.strerror}") from error
         if self.size == 0:
             raise ImageError(f"{path} is empty")
 
@@ -80,10 +79,14 @@ class ImageFile:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """``size`` bytes, or fewer at the end.  Raises ImageError."""
-        try:
+        with reading(self.path):
             return os.pread(self.fd, size, offset)
-        except OSError as error:
-            raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    def read_on(self, size: int) -> bytes:
+        """Of a pipe, the next bytes that are there; none at its end.  Raises
+        ImageError."""
+        with reading(self.path):
+            return os.read(self.fd, size)
 
     @property
     def sparse(self) -> bool:
@@ -134,8 +137,13 @@ class ImageFile:
         with tempfile.TemporaryFile(buffering=0) as copy:
             try:
                 _write(copy.fileno(), self.taken)
-                size = _copy(self.fd, copy.fileno(), len(self.taken), copied)
+                size = len(self.taken)
+                while chunk := self.read_on(1 << 20):
+                    size += len(chunk)
+                    _write(copy.fileno(), chunk)
+                    copied(size)
                 copy.truncate(-(-size // round_up) * round_up)
+                copy.seek(0)  # what stands elsewhere counts as a pipe
             except OSError as error:
                 raise no_room_for_copy(self.path, error) from error
             fd = os.dup(copy.fileno())
@@ -171,6 +179,15 @@ def open_file(path: str, watch: Watch | None = None) -> ImageFile:
 def is_url(path: str) -> bool:
     """Such as https://host/guest.raw, or a chain of fsspec's: zip://name::s3://a/b."""
     return _URL.match(path) is not None
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Raises ImageError where the system does not give what is in a file."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def became_shorter(path: str) -> ImageError:
@@ -215,16 +232,6 @@ def _read(fd: int, size: int) -> bytes:
     while len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
     return data
-
-
-def _copy(source: int, target: int, before: int, copied: Copied) -> int:
-    """Copies what can be read; its bytes and those ``before`` them."""
-    size = before
-    while chunk := os.read(source, 1 << 20):
-        size += len(chunk)
-        _write(target, chunk)
-        copied(size)
-    return size
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -23,6 +23,8 @@ VERSION = 3
 
 EOF, START, PART, END, FULL, SUBSECTION = range(6)
 VMDESCRIPTION, CONFIGURATION, COMMAND, FOOTER = 6, 7, 8, 0x7E
+#: The part of the configuration that tells the page size.
+PAGE_BITS = b"configuration/target-page-bits"
 
 KINDS = {
     EOF: "eof",
@@ -189,7 +191,7 @@ class SectionReader:
 
     def _read_subsection(self, name: bytes, at: int) -> int:
         stream = self._stream
-        if name == b"configuration/target-page-bits":
+        if name == PAGE_BITS:
             bits = stream.number(at, 4)
             if bits > 32:
                 raise stream.error(f"its pages have 2**{bits} bytes", at)

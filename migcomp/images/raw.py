@@ -24,10 +24,12 @@ from migcomp.images.image import (
     pages_in,
 )
 from migcomp.results import Block
-from migcomp.units import format_size
+from migcomp.units import format_size, quoted
 
 DEFAULT_PAGE_SIZE = 4096
 DEFAULT_BLOCK_NAME = "ram"
+#: Bytes of a RAM block's name; a stream has room for so many.
+_NAME_MAX = 0xFFFF
 
 
 class RawImage:
@@ -221,10 +223,23 @@ def not_whole(path: str, size: int, page_size: int) -> str:
     )
 
 
+def _name_size(name: str) -> int:
+    """In bytes; 0 for what no UTF-8 stands for, as on a command line."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return 0
+
+
 def _check_layout(layout: tuple[Block, ...], page_size: int) -> None:
     names: set[str] = set()
     for block in layout:
         name, end = block.name, block.guest_address + block.length
+        if not 0 < _name_size(name) <= _NAME_MAX:
+            raise LayoutError(
+                f"a block's name has 1 to {_NAME_MAX} bytes of UTF-8, and "
+                f"{quoted(name)} has not; correct --block"
+            )
         if name in names:
             raise LayoutError(f"two blocks have the name {name}; correct --block")
         names.add(name)

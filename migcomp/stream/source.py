@@ -6,6 +6,8 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from migcomp.errors import StreamError
@@ -27,7 +29,8 @@ class Source(Protocol):
     mapped: bool
 
     def read(self, size: int) -> bytes:
-        """The next bytes: ``size`` of them, or fewer at the end."""
+        """The next bytes: ``size`` of them, or fewer at the end.  Raises
+        StreamError."""
 
     def view(self, size: int) -> Buffer:
         """The same without copying, where that is possible."""
@@ -48,10 +51,17 @@ class FileSource:
         self.position = 0
         self.size: int | None = os.fstat(fd).st_size
         self._fd = fd
-        self._view = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+        try:
+            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise StreamError(
+                f"{path} cannot be mapped ({error}); give it through a pipe"
+            ) from error
+        self._view = memoryview(memory)
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._fd, size, self.position)
+        with _reading():
+            data = os.pread(self._fd, size, self.position)
         self.position += len(data)
         return data
 
@@ -61,7 +71,8 @@ class FileSource:
         return self._view[start : self.position]
 
     def read_at(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._fd, size, offset) if offset < len(self._view) else b""
+        with _reading():
+            data = os.pread(self._fd, size, offset) if offset < len(self._view) else b""
         if len(data) < size:
             raise StreamError("it is cut off")
         return data
@@ -86,7 +97,8 @@ class PipeSource:
 
     def read(self, size: int) -> bytes:
         data, self._taken = self._taken[:size], self._taken[size:]
-        data += self._file.read(size - len(data))
+        with _reading():
+            data += self._file.read(size - len(data))
         self.position += len(data)
         return data
 
@@ -98,6 +110,15 @@ class PipeSource:
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raises StreamError where the system does not give what is there."""
+    try:
+        yield
+    except OSError as error:
+        raise StreamError(f"it cannot be read: {error.strerror}") from error
 
 
 def open_source(path: str) -> Source:

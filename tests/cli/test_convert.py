@@ -106,9 +106,23 @@ def test_nothing_is_lost(guest: Path, tmp_path: Path) -> None:
     assert done.code == 7
     assert "exists already" in sentence(done)
     assert other.read_bytes() == b"precious"
-    done = command("convert", guest, guest, "--to", "raw", "--force")
-    assert done.code == 7
-    assert "is what is being read" in sentence(done)
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    (snapshot / "state.json").write_text("{}")
+    memory = snapshot / "memory-ranges"
+    guest.rename(memory)
+    guest.symlink_to(memory)
+    for arguments in (
+        ("convert", guest, guest, "--to", "raw"),
+        ("convert", guest, "--diff", other, other, "--to", "raw"),
+        ("convert", snapshot, memory, "--to", "raw"),
+        ("convert", f"file://{memory}", memory, "--to", "raw"),
+        ("run", guest, "--diff", other, "-o", other),
+    ):
+        done = command(*arguments, "--force")
+        assert done.code == 7, arguments
+        assert "is what is being read" in sentence(done)
+    assert other.read_bytes() == b"precious"
     assert command("convert", guest, other, "--to", "raw", "--force").code == 0
     assert other.read_bytes() == a_stream()[1].memory
 

@@ -85,6 +85,28 @@ def test_inputs_without_permission(image: Path, stream: Path) -> None:
         assert "Permission denied" in sentence(done)
 
 
+def test_standard_input_is_named_so(image: Path) -> None:
+    with image.open("rb") as source:
+        done = subprocess.run(
+            [*COMMAND, "run", "-", "--diff", image],
+            stdin=source,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 3
+    assert b"is standard input, and no diff of it" in done.stderr
+
+
+def test_names_that_are_empty(image: Path) -> None:
+    """As of a variable that is not set."""
+    capture = ["capture", image, "-o", "", "--rounds", "2"]
+    for arguments in (["run", ""], ["run", image, "-o", ""], ["inspect", ""], capture):
+        done = command(*arguments)
+        assert done.code == 2
+        assert "an empty name is no file's" in sentence(done)
+
+
 def test_an_empty_standard_input() -> None:
     for name, code in (("run", 3), ("inspect", 3), ("verify", 4)):
         done = program(name, "-")

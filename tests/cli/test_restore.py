@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 import re
+import resource
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import PAGE, command, image_bytes, program, sentence
+from tests.cli.conftest import (
+    COMMAND,
+    PAGE,
+    command,
+    environment,
+    image_bytes,
+    program,
+    sentence,
+)
 from tests.stream_anatomy import dissect
+
+FULL = Path("/dev/full")
 
 
 @pytest.mark.parametrize(
@@ -200,3 +212,32 @@ def test_to_standard_output(make_stream: Callable[..., Path], image: Path) -> No
         assert done.code == 0
         assert done.stdout == image.read_bytes()
         assert done.errors == ""
+
+
+@pytest.mark.parametrize("arguments", [["verify", "{}"], ["restore", "{}", "-o", "-"]])
+def test_no_room_for_the_copy_that_deduplicated_pages_need(
+    make_stream: Callable[..., Path], arguments: list[str], tmp_path: Path
+) -> None:
+    """It is not the output that cannot be written."""
+    stream = make_stream("--dedup")
+    done = subprocess.run(
+        [*COMMAND, *(argument.format(stream) for argument in arguments)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        capture_output=True,
+        env={**environment(), "TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stderr.decode() == (
+        f"migcomp: {stream} has deduplicated pages, and they need a copy of the image "
+        f"in {tmp_path} (File too large); set TMPDIR to a folder with room for it\n"
+    )
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_full_output_of_a_stream_with_deduplicated_pages(
+    make_stream: Callable[..., Path],
+) -> None:
+    done = command("restore", make_stream("--dedup"), "-o", FULL)
+    assert done.code == 7
+    assert sentence(done).startswith(f"{FULL} cannot be written: No space left")

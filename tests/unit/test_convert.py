@@ -22,6 +22,7 @@ from migcomp.convert.addresses import warning
 from migcomp.convert.convert import Wish, convert
 from migcomp.convert.formats import FORMATS
 from migcomp.errors import ImageError
+from migcomp.images.decode import readable_again
 from migcomp.images.open import open_image
 from migcomp.outputs import OutputFile
 from migcomp.results import Block
@@ -261,6 +262,18 @@ def test_a_stream_of_the_ram_alone(codec: str, tmp_path: Path) -> None:
     assert read.counts[COMPRESSED] == (3 if codec == "zlib" else 0)
     with open_image(str(target)) as image:
         assert [block.name for block in image.blocks] == ["low", "high"]
+
+
+@pytest.mark.parametrize("codec", ["none", "zlib"])
+@pytest.mark.parametrize("page_size", [16384, 65536])
+def test_a_stream_of_larger_pages_tells_so(
+    codec: str, page_size: int, tmp_path: Path
+) -> None:
+    data = make_pages("zero", "rows", "noise", "same", "zero", "text") * 16
+    target = converted(data, "qemu", tmp_path, Wish(codec=codec), page_size=page_size)
+    with open_image(str(target)) as image, readable_again(image) as again:
+        assert image.page_size == page_size
+        assert again.read(0, again.pages or 0) == data
 
 
 def test_names_that_qemu_has_no_room_for(tmp_path: Path) -> None:

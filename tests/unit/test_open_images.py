@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from migcomp import _core
 from migcomp.choice import Choice
 from migcomp.errors import ImageError, Mismatch
 from migcomp.images import open as opening
+from migcomp.images.decode import readable_again
 from migcomp.images.file import ImageFile, open_file
 from migcomp.images.image import Image
 from migcomp.images.mapped import MappedImage
@@ -27,6 +29,7 @@ from migcomp.results import Block
 from migcomp.stream.reader import open_stream
 from tests.conftest import PAGE, make_pages, memory_file, piped, restored
 from tests.dump_files import lime
+from tests.fuzz.formats import FORMATS
 
 MAGIC = b"TURNED\r\n"
 A, B, ZERO = (make_pages(kind) for kind in ("rows", "noise", "zero"))
@@ -171,6 +174,30 @@ def test_a_pipe_loses_nothing_by_being_looked_into(
     with piped(data) as path, open_image(path, pad=True) as image:
         compress(image, sink, choice)
     assert restored(sink.getvalue()) == data
+
+
+def content(path: Path | str) -> tuple[Sequence[Block], bytes]:
+    with open_image(str(path)) as image, readable_again(image) as again:
+        return image.blocks, again.read(0, again.pages or 0)
+
+
+#: Formats of one file that tells what it is.
+ALONE = (
+    *("qemu", "mapped-ram", "virsh-save", "elf", "kdump", "kdump-flattened", "lime"),
+    *("avml", "vmware", "windows-dump", "migcomp", "seekable-zstd"),
+)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_every_format_comes_through_a_pipe(name: str, tmp_path: Path) -> None:
+    """Also where its content is looked at once more."""
+    for seed in FORMATS[name]().seeds:
+        path = tmp_path / "image"
+        path.write_bytes(seed)
+        expected = content(path)
+        with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat:
+            assert cat.stdout is not None
+            assert content(f"/proc/self/fd/{cat.stdout.fileno()}") == expected
 
 
 def test_an_image_from_a_pipe_can_be_verified() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from migcomp.errors import OutputError
-from migcomp.outputs import OutputFile
+from migcomp.outputs import OutputFile, written_by_another
 from tests.conftest import folder_names
 
 
@@ -52,6 +52,37 @@ def test_nothing_is_left_of_a_failure(
         fail()
     assert folder_names(tmp_path) == (["out"] if force else [])
     assert not force or path.read_text() == "before"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_stays_one(tmp_path: Path, there: bool) -> None:
+    """What it leads to is written, and is beside it only by chance."""
+    (tmp_path / "big").mkdir()
+    link, file = tmp_path / "link", tmp_path / "big/file"
+    link.symlink_to("big/file")
+    if there:
+        file.write_text("before")
+        with pytest.raises(OutputError, match="link exists already"):
+            write(link)
+        assert file.read_text() == "before"
+    write(link, force=there)
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+    with written_by_another(str(link), force=True) as temporary:
+        temporary.write_bytes(b"newer")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"newer"
+    assert folder_names(tmp_path) == ["big", "link"]
+    assert folder_names(tmp_path / "big") == ["file"]
+
+
+def test_a_link_to_a_pipe() -> None:
+    """As >(command) of a shell, or /dev/stdout."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe:
+        write(f"/proc/self/fd/{writing}")
+        os.close(writing)
+        assert pipe.read() == b"new"
 
 
 def test_an_existing_file_stays(tmp_path: Path) -> None:

@@ -216,6 +216,15 @@ def test_blocks_of_one_name() -> None:
     refuse_layout(layout, "two blocks have the name ram; correct --block")
 
 
+@pytest.mark.parametrize("name", ["", "n" * 65536, "é" * 32768, "\udcff"])
+def test_block_names_that_no_stream_could_have(name: str) -> None:
+    """The last one stands for a byte on the command line that is no UTF-8."""
+    layout = [Block(name, 3 * 16 * PAGE, 0)]
+    refuse_layout(
+        layout, "a block's name has 1 to 65535 bytes of UTF-8, and '.*correct"
+    )
+
+
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [

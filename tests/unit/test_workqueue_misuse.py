@@ -12,7 +12,15 @@ from migcomp import ThreadedWorkqueue, _core
 from migcomp.codecs import open_codec
 from migcomp.errors import WorkqueueError
 from migcomp.workqueue import MAX_REQUESTS, MAX_THREADS
-from tests.core_tools import WATCHDOG, Gate, Request, double, nothing, submit
+from tests.core_tools import (
+    WATCHDOG,
+    Gate,
+    Request,
+    double,
+    nothing,
+    run_script,
+    submit,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,24 @@ def test_limits(threads: int, requests: int) -> None:
         ThreadedWorkqueue("limit", threads, requests, handler=nothing)
     with pytest.raises(ValueError, match=r"must be 1 to|out of range"):
         _core.Workqueue("limit", threads, requests, _core.python_handler(nothing))
+
+
+def test_more_threads_than_the_system_gives() -> None:
+    done = run_script("""
+        import resource
+
+        from migcomp import ThreadedWorkqueue
+        from migcomp.errors import ThreadsUnavailable
+
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        try:
+            ThreadedWorkqueue("many", 1000, 4, handler=print)
+        except ThreadsUnavailable as error:
+            print(error.exit_code, error)
+        """)
+    assert done.stdout.startswith("2 the system does not give 1000 threads with 4 requ")
+    assert done.stdout.endswith("; take fewer\n")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_largest_queue() -> None:

@@ -21,6 +21,7 @@ typedef struct ModuleState {
     PyObject *codec_unavailable;
     PyObject *page_error;
     PyObject *workqueue_error;
+    PyObject *threads_unavailable;
 } ModuleState;
 
 static struct PyModuleDef core_module;
@@ -77,7 +78,7 @@ static PyObject *text_of(const char *text)
 }
 
 /* PageError: the image is at fault. */
-static void raise_page_failure(ModuleState *state, uint64_t page,
+static void raise_page_failure(const ModuleState *state, uint64_t page,
                                const char *reason)
 {
     PyObject *raised = PyObject_CallFunction(

@@ -33,12 +33,43 @@ static void dedup_dealloc(PyObject *object)
     free_object(object);
 }
 
+/* Of a request that is the caller's; -1 with an exception. */
+static int resolve_request(DedupObject *self, const ModuleState *state,
+                           const PageJob *job, PageRequest *request,
+                           const PageMap *map)
+{
+    uint64_t first_page = request->first_page;
+    int failed = 0;
+
+    if (map->page_size != job->page_size) {
+        PyErr_Format(PyExc_ValueError,
+                     "the map's pages have %u bytes, the handler's %u",
+                     map->page_size, job->page_size);
+        return -1;
+    }
+    if (!signal_try_lock(&self->entered)) {
+        PyErr_SetString(state->workqueue_error,
+                        "another thread is using the table");
+        return -1;
+    }
+    if (request->input) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = dedup_resolve(self->table, map, request);
+        Py_END_ALLOW_THREADS
+    }
+    signal_unlock(&self->entered);
+    if (failed) {
+        raise_page_failure(state, first_page,
+                           "the image became shorter while it was read");
+    }
+    return failed;
+}
+
 /* resolve(request, page_map) */
 static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
 {
     ModuleState *state = state_of(object);
     PyObject *request, *map;
-    int failed;
 
     if (!state || !PyArg_ParseTuple(args, "O!O!:resolve",
                                     state->page_request_type, &request,
@@ -46,40 +77,17 @@ static PyObject *dedup_object_resolve(PyObject *object, PyObject *args)
         return NULL;
     }
     RequestObject *self = (RequestObject *)request;
-    BoundRequest *bound = live_for(self, true);
-    DedupObject *dedup = (DedupObject *)object;
-    const PageMap *pages = &((PageMapObject *)map)->map;
+    BoundRequest *bound = write_lock_for(self, true);
 
     if (!bound) {
         return NULL;
     }
-    if (pages->page_size != self->job->page_size) {
-        return PyErr_Format(PyExc_ValueError,
-                            "the map's pages have %u bytes, the handler's %u",
-                            pages->page_size, self->job->page_size);
-    }
-    if (!bound->page.input) {
-        Py_RETURN_NONE;
-    }
-    if (!signal_try_lock(&dedup->entered)) {
-        PyErr_SetString(state->workqueue_error,
-                        "another thread is using the table");
-        return NULL;
-    }
-    uint64_t first_page = bound->page.first_page;
+    int failed =
+        resolve_request((DedupObject *)object, state, self->job, &bound->page,
+                        &((PageMapObject *)map)->map);
 
-    pin(self);
-    Py_BEGIN_ALLOW_THREADS
-    failed = dedup_resolve(dedup->table, pages, &bound->page);
-    Py_END_ALLOW_THREADS
-    unpin(self);
-    signal_unlock(&dedup->entered);
-    if (failed) {
-        raise_page_failure(state, first_page,
-                           "the image became shorter while it was read");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    write_unlock(self);
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef dedup_methods[] = {

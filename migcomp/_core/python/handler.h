@@ -57,11 +57,12 @@ static bool needs_python(const HandlerObject *handler)
     return false;
 }
 
-/* What one of its codecs in Python raised first, or NULL. */
+/* What one of its codecs in Python raised first, a new reference, or NULL. */
 static PyObject *handler_exception(const HandlerObject *handler)
 {
     for (unsigned i = 0; handler_library(handler, i); i++) {
-        PyObject *raised = handler_library(handler, i)->python.exception;
+        PyObject *raised =
+            codec_exception(&handler_library(handler, i)->python);
 
         if (raised) {
             return raised;
@@ -73,7 +74,7 @@ static PyObject *handler_exception(const HandlerObject *handler)
 static void forget_exceptions(const HandlerObject *handler)
 {
     for (unsigned i = 0; handler_library(handler, i); i++) {
-        Py_CLEAR(handler_library(handler, i)->python.exception);
+        forget_codec_exception(&handler_library(handler, i)->python);
     }
 }
 

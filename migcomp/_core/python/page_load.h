@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* PageRequest: what it is loaded with, from images and streams. */
 
-static BoundRequest *check_loadable(RequestObject *self, bool compressing,
-                                    uint32_t pages, uint32_t channel)
+/* -1 with an exception if the request cannot hold so many pages. */
+static int check_room(const RequestObject *self, const BoundRequest *bound,
+                      uint32_t pages, uint32_t channel)
 {
-    BoundRequest *bound = live_for(self, compressing);
-
-    if (!bound) {
-        return NULL;
-    }
     uint32_t channels = self->job->channels ? self->job->channels : 1;
 
-    if (self->exports) {
-        PyErr_SetString(PyExc_BufferError,
-                        "the request's data is still in use");
-    } else if (!pages || pages > self->job->pages_max) {
+    if (!pages || pages > self->job->pages_max) {
         PyErr_Format(PyExc_ValueError, "a request holds 1 to %u pages",
                      self->job->pages_max);
     } else if (channel >= channels) {
@@ -27,28 +20,29 @@ static BoundRequest *check_loadable(RequestObject *self, bool compressing,
         PyErr_Format(PyExc_ValueError, "channel %u needs a request of thread %u",
                      channel, channel_thread(self, channel));
     } else {
-        return bound;
+        return 0;
     }
-    return NULL;
+    return -1;
 }
 
 /*
- * The C request if it is the submitter's and may hold so many pages.  It is
- * empty, without anything of the pages it held, until its pages are set.
+ * The C request, to be written, if it may hold so many pages; write_unlock must
+ * follow.  It is empty, without anything of what it held, until its pages are
+ * set.
  */
-static PageRequest *loadable(RequestObject *self, bool compressing,
-                             uint32_t pages, uint32_t channel)
+static PageRequest *lock_empty(RequestObject *self, bool compressing,
+                                uint32_t pages, uint32_t channel)
 {
-    if (!check_loadable(self, compressing, pages, channel)) {
-        return NULL;
-    }
-    drop_source(self);
-    /* Again, because what held the source may have run code. */
-    BoundRequest *bound = check_loadable(self, compressing, pages, channel);
+    BoundRequest *bound = write_lock_for(self, compressing);
 
     if (!bound) {
         return NULL;
     }
+    if (check_room(self, bound, pages, channel)) {
+        write_unlock(self);
+        return NULL;
+    }
+    drop_source(self);
     PageRequest *request = &bound->page;
 
     request->first_page = 0;
@@ -129,80 +123,98 @@ static void set_previous(RequestObject *self, PageRequest *request,
     }
 }
 
+typedef struct PagesToLoad {
+    PyObject *source;           /* a PageMap */
+    uint64_t first_page;
+    uint32_t pages, stage;
+    PyObject *holes, *previous; /* or None */
+} PagesToLoad;
+
+/* Fills a request that is empty; -1 with an exception. */
+static int fill(RequestObject *self, const ModuleState *state,
+                PageRequest *request, const PagesToLoad *load)
+{
+    const PageMap *map = &((PageMapObject *)load->source)->map;
+    uint64_t first_page = load->first_page;
+    uint32_t pages = load->pages;
+
+    if (set_holes(request, pages, load->holes) ||
+        !check_previous(self, state, load->previous, first_page, pages)) {
+        return -1;
+    }
+    if (load->stage == STAGE_FRAME &&
+        (self->job->grouping != GROUPING_PACKET || request->has_holes ||
+         !self->job->library->ops->compress)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "a frame needs a codec, grouping packet, and all of "
+                        "its pages");
+    } else if (map->page_size != self->job->page_size) {
+        PyErr_Format(PyExc_ValueError,
+                     "the map's pages have %u bytes, the handler's %u",
+                     map->page_size, self->job->page_size);
+    } else if (first_page >= map->pages || pages > map->pages - first_page) {
+        PyErr_Format(PyExc_ValueError,
+                     "%u pages from page %llu on are not in the map", pages,
+                     (unsigned long long)first_page);
+    } else if (page_map_encoded(map) && self->job->source != map) {
+        PyErr_SetString(PyExc_ValueError,
+                        "pages that are encoded must be those of the "
+                        "handler's source");
+    } else {
+        set_previous(self, request, load->previous);
+        /* With previous it is copied, so that reading it and reading that can
+         * be guarded one after the other. */
+        request->input = request->previous
+                             ? NULL
+                             : page_map_find(map, first_page, pages);
+        request->first_page = first_page;
+        request->pages = pages;
+        request->stage = (Stage)load->stage;
+        request->input_size = (size_t)pages * self->job->page_size;
+        if (request->input) {
+            request->mapped = map->mapped;
+        } else {
+            request->map = map;
+        }
+        self->source = Py_NewRef(load->source);
+        return 0;
+    }
+    return -1;
+}
+
 /* load(page_map, first_page, pages, stage, channel, holes, previous) */
 static PyObject *page_request_load(PyObject *object, PyObject *args)
 {
     RequestObject *self = (RequestObject *)object;
     ModuleState *state = state_of(object);
-    uint64_t first_page;
-    uint32_t pages, stage, channel;
-    PageMapObject *map;
-    PyObject *source, *holes = Py_None, *previous = Py_None;
-    PageRequest *request;
+    PagesToLoad load = {.holes = Py_None, .previous = Py_None};
+    uint32_t channel;
 
     if (!state ||
         !PyArg_ParseTuple(args, "O!O&O&O&O&|OO:load", state->page_map_type,
-                          &source, to_uint64, &first_page, to_uint32, &pages,
-                          to_uint32, &stage, to_uint32, &channel, &holes,
-                          &previous)) {
+                          &load.source, to_uint64, &load.first_page, to_uint32,
+                          &load.pages, to_uint32, &load.stage, to_uint32,
+                          &channel, &load.holes, &load.previous)) {
         return NULL;
     }
-    if (stage > STAGE_FRAME ||
-        (stage != STAGE_WHOLE &&
-         (previous != Py_None || self->kind == HANDLER_TRANSFER))) {
+    if (load.stage > STAGE_FRAME ||
+        (load.stage != STAGE_WHOLE &&
+         (load.previous != Py_None || self->kind == HANDLER_TRANSFER))) {
         return PyErr_Format(PyExc_ValueError, "no such stage");
     }
-    if (self->kind == HANDLER_TRANSFER && holes != Py_None) {
+    if (self->kind == HANDLER_TRANSFER && load.holes != Py_None) {
         return PyErr_Format(PyExc_ValueError,
                             "a handler that transfers takes no holes");
     }
-    request = loadable(self, true, pages, channel);
-    if (!request || set_holes(request, pages, holes) ||
-        !check_previous(self, state, previous, first_page, pages)) {
+    PageRequest *request = lock_empty(self, true, load.pages, channel);
+
+    if (!request) {
         return NULL;
     }
-    if (stage == STAGE_FRAME &&
-        (self->job->grouping != GROUPING_PACKET || request->has_holes ||
-         !self->job->library->ops->compress)) {
-        return PyErr_Format(PyExc_ValueError,
-                            "a frame needs a codec, grouping packet, and all "
-                            "of its pages");
-    }
-    map = (PageMapObject *)source;
-    if (map->map.page_size != self->job->page_size) {
-        return PyErr_Format(PyExc_ValueError,
-                            "the map's pages have %u bytes, the handler's %u",
-                            map->map.page_size, self->job->page_size);
-    }
-    if (first_page >= map->map.pages ||
-        pages > map->map.pages - first_page) {
-        return PyErr_Format(PyExc_ValueError,
-                            "%u pages from page %llu on are not in the map",
-                            pages, (unsigned long long)first_page);
-    }
-    if (page_map_encoded(&map->map) && self->job->source != &map->map) {
-        PyErr_SetString(PyExc_ValueError,
-                        "pages that are encoded must be those of the "
-                        "handler's source");
-        return NULL;
-    }
-    set_previous(self, request, previous);
-    /* With previous it is copied, so that reading it and reading that can be
-     * guarded one after the other. */
-    request->input = request->previous
-                         ? NULL
-                         : page_map_find(&map->map, first_page, pages);
-    request->first_page = first_page;
-    request->pages = pages;
-    request->stage = (Stage)stage;
-    request->input_size = (size_t)pages * self->job->page_size;
-    if (request->input) {
-        request->mapped = map->map.mapped;
-    } else {
-        request->map = &map->map;
-    }
-    self->source = Py_NewRef(source);
-    Py_RETURN_NONE;
+    int failed = fill(self, state, request, &load);
+
+    write_unlock(self);
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 /* Reads size bytes or up to the end of the file; bytes read or -1. */
@@ -233,6 +245,40 @@ static ssize_t read_fully(int fd, uint8_t *to, size_t size)
     return (ssize_t)held;
 }
 
+/* Into a request that is empty; bytes read, with those held, or -1. */
+static ssize_t read_pages(const RequestObject *self, PageRequest *request,
+                          int fd, uint32_t pages, const char *taken,
+                          size_t held)
+{
+    uint32_t page_size = self->job->page_size;
+
+    if (held > (size_t)pages * page_size) {
+        PyErr_SetString(PyExc_ValueError, "more taken than pages hold");
+        return -1;
+    }
+    uint8_t *copy = page_request_copy(self->job, request);
+
+    if (!copy) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(copy, taken, held);
+    ssize_t got =
+        read_fully(fd, copy + held, (size_t)pages * page_size - held);
+
+    if (got < 0) {
+        return -1;
+    }
+    size_t size = held + (size_t)got;
+    uint32_t whole = (uint32_t)((size + page_size - 1) / page_size);
+
+    memset(copy + size, 0, (size_t)whole * page_size - size);
+    request->pages = whole;
+    request->input = copy;
+    request->input_size = (size_t)whole * page_size;
+    return (ssize_t)size;
+}
+
 /* read(fd, first_page, pages, channel, taken) -> bytes read, those taken from
  * fd before included; a last page that is not whole is filled up with zeros. */
 static PyObject *page_request_read(PyObject *object, PyObject *args)
@@ -249,39 +295,16 @@ static PyObject *page_request_read(PyObject *object, PyObject *args)
                           &held)) {
         return NULL;
     }
-    PageRequest *request = loadable(self, true, pages, channel);
+    PageRequest *request = lock_empty(self, true, pages, channel);
 
     if (!request) {
         return NULL;
     }
-    uint32_t page_size = self->job->page_size;
-    size_t room = (size_t)pages * page_size;
-    uint8_t *copy = page_request_copy(self->job, request);
-
-    if (!copy) {
-        return PyErr_NoMemory();
-    }
-    if ((size_t)held > room) {
-        return PyErr_Format(PyExc_ValueError, "more taken than pages hold");
-    }
-    memcpy(copy, taken, (size_t)held);
-    pin(self);
-    ssize_t got = read_fully(fd, copy + held, room - (size_t)held);
-
-    if (got < 0) {
-        unpin(self);
-        return NULL;
-    }
-    got += held;
-    uint32_t whole = (uint32_t)(((size_t)got + page_size - 1) / page_size);
-
-    memset(copy + got, 0, (size_t)whole * page_size - (size_t)got);
     request->first_page = first_page;
-    request->pages = whole;
-    request->input = copy;
-    request->input_size = (size_t)whole * page_size;
-    unpin(self);
-    return PyLong_FromSsize_t(got);
+    ssize_t got = read_pages(self, request, fd, pages, taken, (size_t)held);
+
+    write_unlock(self);
+    return got < 0 ? NULL : PyLong_FromSsize_t(got);
 }
 
 /* load_record(body, first_page, pages, channel, checksum, mapped, previous) */
@@ -311,10 +334,13 @@ static PyObject *page_request_load_record(PyObject *object, PyObject *args)
     if (PyObject_GetBuffer(body, &buffer, PyBUF_SIMPLE)) {
         return NULL;
     }
-    PageRequest *request = loadable(self, false, pages, channel);
+    PageRequest *request = lock_empty(self, false, pages, channel);
 
     if (!request ||
         !check_previous(self, state, previous, first_page, pages)) {
+        if (request) {
+            write_unlock(self);
+        }
         PyBuffer_Release(&buffer);
         return NULL;
     }
@@ -326,5 +352,6 @@ static PyObject *page_request_load_record(PyObject *object, PyObject *args)
     request->input_size = (size_t)self->body.len;
     request->body_checksum = checksum;
     request->mapped = mapped;
+    write_unlock(self);
     Py_RETURN_NONE;
 }

@@ -7,17 +7,36 @@ static bool compresses(const RequestObject *self)
     return self->kind == HANDLER_COMPRESS || self->kind == HANDLER_TRANSFER;
 }
 
-/* The C request when the submitter may use it for the given purpose. */
-static BoundRequest *live_for(RequestObject *self, bool compressing)
+/* Of a request for the given purpose. */
+static BoundRequest *lock_for(RequestObject *self, bool alone,
+                              bool compressing)
 {
-    BoundRequest *bound = live(self);
-
-    if (bound && compresses(self) != compressing) {
+    if (compresses(self) != compressing) {
         PyErr_Format(PyExc_ValueError, "this is not for requests that %s",
                      compressing ? "decompress" : "compress");
         return NULL;
     }
-    return bound;
+    return try_lock(self, alone);
+}
+
+static BoundRequest *read_lock_for(RequestObject *self, bool compressing)
+{
+    return lock_for(self, false, compressing);
+}
+
+/* To be written; write_unlock must follow. */
+static BoundRequest *write_lock_for(RequestObject *self, bool compressing)
+{
+    return lock_for(self, true, compressing);
+}
+
+static PyObject *none_or_errno(int failed)
+{
+    if (failed) {
+        errno = -failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
 }
 
 /* write_pages(fd, offset): leaves holes for zero pages.  Those of a request
@@ -32,24 +51,19 @@ static PyObject *page_request_write_pages(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "iL:write_pages", &fd, &offset)) {
         return NULL;
     }
-    bound = live(self);
+    bound = read_lock(self);
     if (!bound) {
         return NULL;
     }
     const uint8_t *pages =
         compresses(self) ? bound->page.input : bound->page.data;
 
-    pin(self);
     Py_BEGIN_ALLOW_THREADS
     failed = page_write(&bound->page, pages, self->job->page_size, fd, offset,
                         ~(1u << PAGE_ZERO));
     Py_END_ALLOW_THREADS
-    unpin(self);
-    if (failed) {
-        errno = -failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+    read_unlock(self);
+    return none_or_errno(failed);
 }
 
 /* restore_deduplicated(fd) */
@@ -57,48 +71,44 @@ static PyObject *page_request_restore(PyObject *object, PyObject *fd_object)
 {
     RequestObject *self = (RequestObject *)object;
     int fd = PyObject_AsFileDescriptor(fd_object);
-    BoundRequest *bound = fd < 0 ? NULL : live_for(self, false);
-    int failed;
+    BoundRequest *bound = fd < 0 ? NULL : write_lock_for(self, false);
+    int failed = -1;
 
     if (!bound) {
         return NULL;
     }
-    pin(self);
-    Py_BEGIN_ALLOW_THREADS
-    failed = dedup_restore(self->job, &bound->page, fd);
-    Py_END_ALLOW_THREADS
-    unpin(self);
-    if (failed) {
-        errno = -failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
+    /* The job's set of deduplicated pages is the submitter's. */
+    bool entered = !enter(self->queue);
+
+    if (entered) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = dedup_restore(self->job, &bound->page, fd);
+        Py_END_ALLOW_THREADS
+        leave(self->queue);
     }
-    Py_RETURN_NONE;
+    write_unlock(self);
+    return !entered ? NULL : none_or_errno(failed);
 }
 
 /* write_deduplicated() */
 static PyObject *page_request_write(PyObject *object, PyObject *unused)
 {
     RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound = live_for(self, false);
+    BoundRequest *bound = read_lock_for(self, false);
     int failed = 0;
 
     (void)unused;
     if (!bound) {
         return NULL;
     }
-    pin(self);
     Py_BEGIN_ALLOW_THREADS
     if (self->job->output_fd >= 0) {
         failed =
             page_write_output(&bound->page, self->job, DEDUPLICATED_CLASS);
     }
     Py_END_ALLOW_THREADS
-    unpin(self);
-    if (failed) {
-        errno = -failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+    read_unlock(self);
+    return none_or_errno(failed);
 }
 
 #if PY_VERSION_HEX < 0x030C0000

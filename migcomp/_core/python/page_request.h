@@ -3,16 +3,19 @@
 
 static PyObject *page_request_counts(PyObject *object, void *unused)
 {
-    BoundRequest *bound = live((RequestObject *)object);
-    const uint32_t *counts;
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = read_lock(self);
 
     (void)unused;
     if (!bound) {
         return NULL;
     }
-    counts = bound->page.counts;
-    return Py_BuildValue("(IIIII)", counts[0], counts[1], counts[2], counts[3],
-                         counts[4]);
+    const uint32_t *counts = bound->page.counts;
+    PyObject *tuple = Py_BuildValue("(IIIII)", counts[0], counts[1], counts[2],
+                                    counts[3], counts[4]);
+
+    read_unlock(self);
+    return tuple;
 }
 
 enum {
@@ -26,6 +29,7 @@ enum {
     GET_DATA_SIZE,
     GET_ELAPSED,
     GET_LOST,
+    GET_STAGE,
 };
 
 static PyObject *bytes_of(const void *data, size_t size)
@@ -58,21 +62,14 @@ static PyObject *hashes_of(const PageRequest *request, uint64_t zero_hash)
     return bytes;
 }
 
-static PyObject *page_request_get(PyObject *object, void *which)
+static PyObject *page_request_value(const PageRequest *request,
+                                    const PageJob *job, intptr_t which)
 {
-    BoundRequest *bound = live((RequestObject *)object);
-    const PageRequest *request;
-
-    if (!bound) {
-        return NULL;
-    }
-    request = &bound->page;
-    switch ((intptr_t)which) {
+    switch (which) {
     case GET_CLASSES:
         return bytes_of(request->classes, request->pages);
     case GET_HASHES:
-        return hashes_of(request,
-                         ((RequestObject *)object)->job->zero_hash);
+        return hashes_of(request, job->zero_hash);
     case GET_FRAME_HASH:
         return PyLong_FromUnsignedLongLong(request->hashes[0]);
     case GET_CHECKSUM:
@@ -87,17 +84,26 @@ static PyObject *page_request_get(PyObject *object, void *which)
         return PyLong_FromSize_t(request->data_size);
     case GET_LOST:
         return PyBool_FromLong(request->lost);
+    case GET_STAGE:
+        return PyLong_FromLong(request->stage);
     default:
         return PyLong_FromUnsignedLongLong(request->elapsed_ns);
     }
 }
 
-static PyObject *page_request_get_stage(PyObject *object, void *unused)
+static PyObject *page_request_get(PyObject *object, void *which)
 {
-    BoundRequest *bound = live((RequestObject *)object);
+    RequestObject *self = (RequestObject *)object;
+    BoundRequest *bound = read_lock(self);
 
-    (void)unused;
-    return bound ? PyLong_FromLong(bound->page.stage) : NULL;
+    if (!bound) {
+        return NULL;
+    }
+    PyObject *value =
+        page_request_value(&bound->page, self->job, (intptr_t)which);
+
+    read_unlock(self);
+    return value;
 }
 
 static int page_request_set_stage(PyObject *object, PyObject *value,
@@ -110,25 +116,29 @@ static int page_request_set_stage(PyObject *object, PyObject *value,
         return -1;
     }
     RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound = live_for(self, true);
+    BoundRequest *bound = write_lock_for(self, true);
 
     if (!bound) {
         return -1;
     }
-    if (stage > STAGE_COMPRESS ||
-        (stage != STAGE_WHOLE &&
-         (bound->page.previous || self->kind == HANDLER_TRANSFER))) {
-        PyErr_SetString(PyExc_ValueError, "no such stage");
-        return -1;
+    bool known = stage <= STAGE_COMPRESS &&
+                 (stage == STAGE_WHOLE || (!bound->page.previous &&
+                                           self->kind != HANDLER_TRANSFER));
+
+    if (known) {
+        bound->page.stage = (Stage)stage;
     }
-    bound->page.stage = (Stage)stage;
-    return 0;
+    write_unlock(self);
+    if (!known) {
+        PyErr_SetString(PyExc_ValueError, "no such stage");
+    }
+    return known ? 0 : -1;
 }
 
 static int page_request_getbuffer(PyObject *object, Py_buffer *view, int flags)
 {
     RequestObject *self = (RequestObject *)object;
-    BoundRequest *bound = live(self);
+    BoundRequest *bound = read_lock(self);
 
     if (!bound) {
         view->obj = NULL;
@@ -136,17 +146,17 @@ static int page_request_getbuffer(PyObject *object, Py_buffer *view, int flags)
     }
     if (PyBuffer_FillInfo(view, object, bound->page.data,
                           (Py_ssize_t)bound->page.data_size, 1, flags)) {
+        read_unlock(self);
         return -1;
     }
-    /* The memory must outlive the view. */
-    pin(self);
+    /* Shared until the view is released: the memory must outlive it. */
     return 0;
 }
 
 static void page_request_releasebuffer(PyObject *object, Py_buffer *view)
 {
     (void)view;
-    unpin((RequestObject *)object);
+    read_unlock((RequestObject *)object);
 }
 
 static PyMethodDef page_request_methods[] = {
@@ -180,7 +190,8 @@ static PyGetSetDef page_request_getset[] = {
     GET("elapsed_ns", GET_ELAPSED),
     GET("lost", GET_LOST),
     {"counts", page_request_counts, NULL, NULL, NULL},
-    {"stage", page_request_get_stage, page_request_set_stage, NULL, NULL},
+    {"stage", page_request_get, page_request_set_stage, NULL,
+     (void *)GET_STAGE},
     {0},
 };
 

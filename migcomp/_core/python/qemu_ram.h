@@ -173,36 +173,46 @@ static PyObject *qemu_ram_map(PyObject *object, PyObject *args)
 static PyObject *qemu_ram_deltas(PyObject *object, void *unused)
 {
     const QemuRam *ram = &((QemuRamObject *)object)->ram;
+    PyObject *bytes;
 
     (void)unused;
-    return PyBytes_FromStringAndSize(
+    Py_BEGIN_CRITICAL_SECTION(object);
+    bytes = PyBytes_FromStringAndSize(
         (const char *)ram->deltas,
         (Py_ssize_t)(ram->deltas_nr * sizeof(PageDelta)));
+    Py_END_CRITICAL_SECTION();
+    return bytes;
 }
 
 static PyObject *qemu_ram_log(PyObject *object, void *unused)
 {
     const QemuRam *ram = &((QemuRamObject *)object)->ram;
+    PyObject *bytes;
 
     (void)unused;
-    return PyBytes_FromStringAndSize(
+    Py_BEGIN_CRITICAL_SECTION(object);
+    bytes = PyBytes_FromStringAndSize(
         (const char *)ram->log,
         (Py_ssize_t)(ram->log_nr * sizeof(QemuLogged)));
+    Py_END_CRITICAL_SECTION();
+    return bytes;
 }
 
 static PyObject *qemu_ram_flushes(PyObject *object, void *unused)
 {
+    uint64_t flushes;
+
     (void)unused;
-    return PyLong_FromUnsignedLongLong(
-        ((QemuRamObject *)object)->ram.flushes);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    flushes = ((QemuRamObject *)object)->ram.flushes;
+    Py_END_CRITICAL_SECTION();
+    return PyLong_FromUnsignedLongLong(flushes);
 }
 
-static PyObject *qemu_ram_rounds(PyObject *object, void *unused)
+static PyObject *list_rounds(const QemuRam *ram)
 {
-    const QemuRam *ram = &((QemuRamObject *)object)->ram;
     PyObject *list = PyList_New((Py_ssize_t)ram->rounds_nr);
 
-    (void)unused;
     for (uint32_t i = 0; list && i < ram->rounds_nr; i++) {
         const QemuRound *round = &ram->rounds[i];
         PyObject *item = Py_BuildValue(
@@ -221,6 +231,17 @@ static PyObject *qemu_ram_rounds(PyObject *object, void *unused)
             PyList_SET_ITEM(list, (Py_ssize_t)i, item);
         }
     }
+    return list;
+}
+
+static PyObject *qemu_ram_rounds(PyObject *object, void *unused)
+{
+    PyObject *list;
+
+    (void)unused;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    list = list_rounds(&((QemuRamObject *)object)->ram);
+    Py_END_CRITICAL_SECTION();
     return list;
 }
 

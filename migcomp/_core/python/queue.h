@@ -20,12 +20,6 @@ typedef struct QueueObject {
     ModuleState *state;       /* of the module; lives as long as the type */
 } QueueObject;
 
-static bool is_submitters(const RequestObject *self)
-{
-    return self->queue->queue && threaded_workqueue_request_is_reserved(
-                                     self->queue->queue, self->bound);
-}
-
 static unsigned channel_thread(const RequestObject *self, uint32_t channel)
 {
     return channel % self->queue->threads;
@@ -50,6 +44,17 @@ static void submitter_enter(QueueObject *self)
 static void submitter_leave(QueueObject *self)
 {
     self->submitter = PyEval_SaveThread();
+}
+
+/* What a Python operation raised first, or NULL; never another one later. */
+static PyObject *first_exception(QueueObject *self)
+{
+    PyObject *exception;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    exception = self->exception;
+    Py_END_CRITICAL_SECTION();
+    return exception;
 }
 
 /* Takes the raised exception; the first one is kept. */
@@ -86,7 +91,9 @@ static int call(QueueObject *self, int which, PyObject *argument)
 static void unbind(BoundRequest *bound)
 {
     if (bound->object) {
+        Py_BEGIN_CRITICAL_SECTION(bound->object);
         bound->object->bound = NULL;
+        Py_END_CRITICAL_SECTION();
         bound->object = NULL;
     }
 }
@@ -241,7 +248,8 @@ static int queue_request_handler(void *request, void *opaque, void *queue)
         return failed;
     }
     python_enter();
-    Py_XSETREF(bound->object->thread_state, Py_NewRef(thread->state));
+    request_set_slot((PyObject *)bound->object, thread->state,
+                     SLOT(thread_state));
     failed = call(self, CALL_HANDLER, (PyObject *)bound->object);
     python_leave();
     return failed;
@@ -250,7 +258,7 @@ static int queue_request_handler(void *request, void *opaque, void *queue)
 /* --- Errors --------------------------------------------------------------------- */
 
 static void raise_page_error(QueueObject *self, const PageFailure *failure,
-                             PyObject *cause)
+                             const HandlerObject *handler)
 {
     if (failure->written) {
         errno = -failure->written;
@@ -264,9 +272,7 @@ static void raise_page_error(QueueObject *self, const PageFailure *failure,
     if (!raised) {
         return;
     }
-    if (cause) {
-        PyException_SetCause(raised, Py_NewRef(cause));
-    }
+    PyException_SetCause(raised, handler_exception(handler));
     raise_exception(raised);
     Py_DECREF(raised);
 }
@@ -276,9 +282,9 @@ static void raise_queue_error(QueueObject *self, int failed)
 {
     ThreadedWorkqueueError error;
 
-    if (self->exception) {
+    if (first_exception(self)) {
         self->raised = true;
-        raise_exception(self->exception);
+        raise_exception(first_exception(self));
     } else if (failed == -EDEADLK) {
         PyErr_SetString(self->state->workqueue_error,
                         "the submitter holds all requests that it waits for: "
@@ -290,7 +296,7 @@ static void raise_queue_error(QueueObject *self, int failed)
                is_page_handler(self->handler)) {
         self->raised = true;
         raise_page_error(self, &((BoundRequest *)error.request)->page.failure,
-                         handler_exception(self->handler));
+                         self->handler);
     } else {
         errno = -failed;
         PyErr_SetFromErrno(self->state->workqueue_error);
@@ -308,7 +314,7 @@ static int enter(QueueObject *self)
     const char *problem;
 
     /* First, because the fork may have happened while it was locked. */
-    if (self->queue && self->creator != getpid()) {
+    if (self->creator != getpid() && self->queue) {
         problem = "the workqueue's threads do not exist in a forked process";
     } else if (!signal_try_lock(&self->entered)) {
         problem = "a workqueue has one submitter: another thread is using "

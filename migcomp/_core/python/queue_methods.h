@@ -111,13 +111,50 @@ static PyObject *queue_poll_request(PyObject *object, PyObject *unused)
     return result;
 }
 
+/* 0 once nobody else has the request; hand_over_end must follow. */
+static int hand_over_begin(RequestObject *request, const QueueObject *self)
+{
+    bool ours, used = true;
+
+    Py_BEGIN_CRITICAL_SECTION(request);
+    ours = request->queue == self;
+    if (ours) {
+        used = request->users;
+        request->users = used ? request->users : WRITTEN;
+    }
+    Py_END_CRITICAL_SECTION();
+    if (!ours) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the request belongs to another workqueue");
+    } else if (used) {
+        PyErr_SetString(PyExc_BufferError,
+                        "the request's data is still in use");
+    }
+    return used ? -1 : 0;
+}
+
+/* To the worker or the queue, or to the submitter after a failure. */
+static void hand_over_end(RequestObject *request, bool submitters)
+{
+    PyObject *holder = NULL;
+
+    Py_BEGIN_CRITICAL_SECTION(request);
+    request->users = 0;
+    if (!submitters) {
+        holder = request->holder;
+        request->holder = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(holder);
+}
+
 /* submit_request and release_request */
 static PyObject *hand_over(PyObject *object, PyObject *argument,
                            int (*to)(ThreadedWorkqueue *, void *))
 {
     QueueObject *self = (QueueObject *)object;
     RequestObject *request = (RequestObject *)argument;
-    int failed;
+    bool done = false;
 
     if (!Py_IS_TYPE(argument, self->state->page_request_type) &&
         !Py_IS_TYPE(argument, self->state->object_request_type)) {
@@ -127,25 +164,17 @@ static PyObject *hand_over(PyObject *object, PyObject *argument,
     if (enter(self)) {
         return NULL;
     }
-    if (request->queue != self) {
-        failed = -EINVAL;
-        PyErr_SetString(PyExc_ValueError,
-                        "the request belongs to another workqueue");
-    } else if (request->exports) {
-        failed = -EBUSY;
-        PyErr_SetString(PyExc_BufferError,
-                        "the request's data is still in use");
-    } else {
-        failed = to(self->queue, request->bound);
+    if (!hand_over_begin(request, self)) {
+        int failed = to(self->queue, request->bound);
+
+        done = !failed;
+        hand_over_end(request, failed);
         if (failed) {
             raise_queue_error(self, failed);
         }
     }
     leave(self);
-    if (failed) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return done ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *queue_submit_request(PyObject *object, PyObject *request)

@@ -1,35 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Workqueue: creating and destroying it, and its type. */
 
-static void forget_requests(QueueObject *self)
-{
-    PyObject *requests = self->requests;
-    Py_ssize_t count = requests ? PyList_GET_SIZE(requests) : 0;
-
-    self->requests = NULL;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        RequestObject *request = (RequestObject *)PyList_GET_ITEM(requests, i);
-
-        request->bound = NULL;
-        request->queue = NULL;
-        drop_source(request);
-    }
-    Py_XDECREF(requests);
-}
-
-static bool is_exported(const QueueObject *self)
-{
-    Py_ssize_t count = self->requests ? PyList_GET_SIZE(self->requests) : 0;
-
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (((RequestObject *)PyList_GET_ITEM(self->requests, i))->exports) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Ends the queue, whatever its state; how many requests nobody has seen. */
+/* Ends the queue, whatever its state, after lock_all; how many requests nobody
+ * has seen. */
 static unsigned end_queue(QueueObject *self, ThreadedWorkqueueEnd end)
 {
     ThreadedWorkqueue *queue = self->queue;
@@ -79,18 +52,8 @@ static int raise_unseen_error(QueueObject *self, HandlerObject *handler)
     if (self->exception) {
         raise_exception(self->exception);
     } else {
-        raise_page_error(self, &self->failure,
-                         handler_exception(handler));
+        raise_page_error(self, &self->failure, handler);
     }
-    return -1;
-}
-
-static int refuse_exported(const QueueObject *self)
-{
-    if (!is_exported(self)) {
-        return 0;
-    }
-    PyErr_SetString(PyExc_BufferError, "the data of a request is still in use");
     return -1;
 }
 
@@ -104,14 +67,8 @@ static PyObject *drain_queue(QueueObject *self)
     if (wait_in_slices(self, wait_all, 0, WAIT_FOREVER, NULL) == -EINTR) {
         PyObject *interrupt = take_exception();
 
-        if (!is_exported(self)) {
-            cancel_queue(self);
-        }
+        cancel_queue(self);
         restore_exception(interrupt);
-        return NULL;
-    }
-    /* A signal's handler may have made a view meanwhile. */
-    if (refuse_exported(self)) {
         return NULL;
     }
     handler = (HandlerObject *)Py_NewRef((PyObject *)self->handler);
@@ -145,8 +102,9 @@ static PyObject *queue_destroy(PyObject *object, PyObject *args,
                         "its operations tries to destroy it");
         return NULL;
     }
-    if (refuse_exported(self)) {
-        result = NULL;
+    if (!lock_all(self)) {
+        PyErr_SetString(PyExc_BufferError,
+                        "the data of a request is still in use");
     } else if (drain && !forked) {
         result = drain_queue(self);
     } else {
@@ -231,12 +189,13 @@ static int create_queue(QueueObject *self, const char *name, unsigned threads,
                      "threads must be 1 to %d, requests 1 to %d, and cpus "
                      "must be CPUs of this machine",
                      MAX_THREADS_NR, MAX_THREAD_REQUEST_NR);
-    } else if (failed == ENOMEM) {
-        PyErr_NoMemory();
     } else {
-        errno = failed;
-        PyErr_SetFromErrno(self->state->workqueue_error);
+        PyErr_Format(self->state->threads_unavailable,
+                     "the system does not give %u threads with %u requests "
+                     "each: %s; take fewer",
+                     threads, requests, strerror(failed));
     }
+    Py_XDECREF(cause);
     return -1;
 }
 
@@ -332,8 +291,8 @@ static void queue_finalize(PyObject *object)
         return;
     }
     /* Views that are as lost as the queue are released by the collector, and
-     * the last one drops the queue. */
-    if (!is_exported(self)) {
+     * then the collector finds the queue once more. */
+    if (lock_all(self)) {
         PyObject *pending = take_exception();
 
         cancel_queue(self);
@@ -345,7 +304,7 @@ static int queue_clear(PyObject *object)
 {
     QueueObject *self = (QueueObject *)object;
 
-    if (!is_exported(self)) {
+    if (lock_all(self)) {
         end_queue(self, WORKQUEUE_CANCEL);
     }
     Py_CLEAR(self->exception);

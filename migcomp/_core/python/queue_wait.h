@@ -43,7 +43,7 @@ static int wait_in_slices(QueueObject *self, WaitCall wait, uint32_t thread,
         WITHOUT_GIL(self, failed = wait(self, thread, slice > 0 ? slice : 0,
                                         request));
         if (failed != -ETIMEDOUT || left <= slice) {
-            return self->exception ? -ECANCELED : failed;
+            return first_exception(self) ? -ECANCELED : failed;
         }
         if (PyErr_CheckSignals()) {
             return -EINTR;
@@ -73,12 +73,20 @@ static int wait_all(QueueObject *self, uint32_t thread, int64_t timeout,
     return threaded_workqueue_wait_for_requests(self->queue, timeout);
 }
 
-/* The request as an object; None for those failures that are answers. */
+/* The request as an object, which is the submitter's from now on; None for
+ * those failures that are answers. */
 static PyObject *answer(QueueObject *self, int failed, void *request,
                         int answer_too)
 {
     if (!failed) {
-        return Py_NewRef((PyObject *)((BoundRequest *)request)->object);
+        RequestObject *object = ((BoundRequest *)request)->object;
+
+        if (is_page_handler(self->handler)) {
+            Py_BEGIN_CRITICAL_SECTION(object);
+            object->holder = Py_NewRef((PyObject *)self);
+            Py_END_CRITICAL_SECTION();
+        }
+        return Py_NewRef((PyObject *)object);
     }
     if (failed == -ETIMEDOUT || failed == answer_too) {
         Py_RETURN_NONE;

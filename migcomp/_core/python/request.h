@@ -11,14 +11,20 @@ typedef struct BoundRequest {
     struct RequestObject *object; /* borrowed; the queue's list owns it */
 } BoundRequest;
 
+/* How many use a request while one writes it, or hands it over. */
+enum { WRITTEN = -1 };
+
 typedef struct RequestObject {
     PyObject_HEAD
+    /* Constant, of the queue's handler; job is valid as long as bound. */
+    PageJob *job;
+    HandlerKind kind;
+    /* Written in the request's critical section. */
     BoundRequest *bound;       /* NULL when the queue is gone */
     struct QueueObject *queue; /* NULL when the queue is gone; borrowed */
-    PageJob *job;              /* of the queue's handler */
-    HandlerKind kind;          /* of the queue's handler */
-    PyObject *exported;        /* queue, while exports is not 0 */
-    Py_ssize_t exports;        /* buffers of data in use, and pins */
+    PyObject *holder;  /* a PageRequest's queue, while it is the submitter's */
+    Py_ssize_t users;  /* methods and buffers that read it, or WRITTEN */
+    /* Written by who has it alone. */
     PyObject *source; /* what input points into: a PageMap or a buffer */
     Py_buffer body;   /* held while source is a buffer */
     PyObject *previous; /* the request's PageMap of what the receiver has */
@@ -26,55 +32,66 @@ typedef struct RequestObject {
     PyObject *payload, *result, *thread_state;
 } RequestObject;
 
-static bool is_submitters(const RequestObject *self);
-
 /* Of a queue whose channels each have one thread: its channels' thread. */
 static unsigned channel_thread(const RequestObject *self, uint32_t channel);
 
-/* The C request when the submitter may read and write it. */
-static BoundRequest *live(RequestObject *self)
-{
-    if (!self->bound) {
-        PyErr_SetString(PyExc_ValueError,
-                        "the request's workqueue has been destroyed");
-        return NULL;
-    }
-    if (!is_submitters(self)) {
-        PyErr_SetString(PyExc_ValueError,
-                        "the request is submitted, or has been released");
-        return NULL;
-    }
-    return self->bound;
-}
+/* 0 when the calling thread may use the queue; leave() must follow. */
+static int enter(struct QueueObject *queue);
+static void leave(struct QueueObject *queue);
 
 /*
- * While it is pinned, a request can neither be handed over nor freed, and its
- * queue lives: whoever uses it without the GIL, or may run Python code
- * meanwhile, pins it.
+ * The C request.  Every use of a PageRequest goes through here, from whatever
+ * thread: several may read it, and who writes it, hands it over or ends its
+ * queue has it alone.  Nobody waits for the lock.  While somebody has it, the
+ * request stays the submitter's and its queue lives, also where there is no GIL
+ * or Python code runs meanwhile.
  */
-static void pin(RequestObject *self)
+static BoundRequest *try_lock(RequestObject *self, bool alone)
+{
+    BoundRequest *bound = NULL;
+    PyObject *kind = PyExc_ValueError;
+    const char *problem = NULL;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (!self->bound) {
+        problem = "the request's workqueue has been destroyed";
+    } else if (!self->holder) {
+        problem = "the request is submitted, or has been released";
+    } else if (alone ? self->users != 0 : self->users == WRITTEN) {
+        kind = PyExc_BufferError;
+        problem = "the request's data is still in use";
+    } else {
+        self->users = alone ? WRITTEN : self->users + 1;
+        bound = self->bound;
+    }
+    Py_END_CRITICAL_SECTION();
+    if (!bound) {
+        PyErr_SetString(kind, problem);
+    }
+    return bound;
+}
+
+/* To be read; read_unlock must follow. */
+static BoundRequest *read_lock(RequestObject *self)
+{
+    return try_lock(self, false);
+}
+
+static void read_unlock(RequestObject *self)
 {
     Py_BEGIN_CRITICAL_SECTION(self);
-    if (!self->exports++) {
-        self->exported = Py_NewRef((PyObject *)self->queue);
-    }
+    self->users--;
     Py_END_CRITICAL_SECTION();
 }
 
-static void unpin(RequestObject *self)
+static void write_unlock(RequestObject *self)
 {
-    PyObject *queue = NULL;
-
     Py_BEGIN_CRITICAL_SECTION(self);
-    if (!--self->exports) {
-        queue = self->exported;
-        self->exported = NULL;
-    }
+    self->users = 0;
     Py_END_CRITICAL_SECTION();
-    Py_XDECREF(queue);
 }
 
-/* May run Python code, which may come here again. */
+/* May run Python code. */
 static void drop_source(RequestObject *self)
 {
     Py_buffer body = self->body;
@@ -90,7 +107,7 @@ static int request_traverse(PyObject *object, visitproc visit, void *arg)
     RequestObject *self = (RequestObject *)object;
 
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->exported);
+    Py_VISIT(self->holder);
     Py_VISIT(self->source);
     Py_VISIT(self->body.obj);
     Py_VISIT(self->previous);
@@ -122,15 +139,18 @@ static void request_dealloc(PyObject *object)
 
 static PyObject *request_sequence(PyObject *object, void *which)
 {
-    const BoundRequest *bound = ((RequestObject *)object)->bound;
+    const RequestObject *self = (RequestObject *)object;
+    uint64_t number = 0;
+    bool lives;
 
-    if (!bound) {
-        Py_RETURN_NONE;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    lives = self->bound;
+    if (lives) {
+        number = which ? threaded_workqueue_request_thread(self->bound)
+                       : threaded_workqueue_request_sequence(self->bound);
     }
-    return which ? PyLong_FromUnsignedLong(
-                       threaded_workqueue_request_thread(bound))
-                 : PyLong_FromUnsignedLongLong(
-                       threaded_workqueue_request_sequence(bound));
+    Py_END_CRITICAL_SECTION();
+    return lives ? PyLong_FromUnsignedLongLong(number) : Py_NewRef(Py_None);
 }
 
 /* --- ObjectRequest: for Python handlers --------------------------------------- */
@@ -142,17 +162,23 @@ static PyObject **request_slot(PyObject *object, void *offset)
 
 static PyObject *request_get_slot(PyObject *object, void *offset)
 {
-    PyObject *value = *request_slot(object, offset);
+    PyObject *value;
 
-    return Py_NewRef(value ? value : Py_None);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    value = *request_slot(object, offset);
+    value = Py_NewRef(value ? value : Py_None);
+    Py_END_CRITICAL_SECTION();
+    return value;
 }
 
 static int request_set_slot(PyObject *object, PyObject *value, void *offset)
 {
-    PyObject **slot = request_slot(object, offset);
-    PyObject *before = *slot;
+    PyObject *before;
 
-    *slot = Py_XNewRef(value);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    before = *request_slot(object, offset);
+    *request_slot(object, offset) = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
     Py_XDECREF(before);
     return 0;
 }
