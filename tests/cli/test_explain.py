@@ -60,7 +60,18 @@ def test_ascii_only(image: Path) -> None:
 
 
 def test_progress_on_a_terminal(image: Path) -> None:
-    assert "looking at pages" in on_terminal("explain", image)
+    told = on_terminal("explain", image, "--previous", image, NO_COLOR="1")
+    doing = (
+        "looking at pages",
+        "trying deduplication",
+        "trying compression",
+        "trying a dictionary",
+        "comparing pages",
+        "trying deltas",
+    )
+    places = [told.find(each) for each in doing]
+    assert -1 not in places
+    assert places == sorted(places)
     assert "looking at pages" not in on_terminal("explain", image, "-q")
     plain = on_terminal("explain", image, NO_COLOR="1", columns=200)
     assert "zstd in packets" in plain
