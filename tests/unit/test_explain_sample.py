@@ -40,10 +40,21 @@ def test_an_estimate_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "student"), [(3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042)]
+    ("freedom", "student"),
+    [
+        (1, math.tan(0.95 * math.pi / 2)),
+        (1.1, 10.276802),
+        (1.5, 6.016663),
+        (2, 0.95 * math.sqrt(2 / (1 - 0.95**2))),
+        (3, 3.182446),
+        (10, 2.228139),
+        (30, 2.042272),
+        (1e6, 1.959966),
+    ],
 )
-def test_quantiles_of_students_table(freedom: int, student: float) -> None:
-    assert quantile(freedom) == pytest.approx(student, rel=2e-3)
+def test_quantiles_of_students_distribution(freedom: float, student: float) -> None:
+    """1 and 2 in closed form, the others by scipy.stats.t.ppf."""
+    assert quantile(freedom) == pytest.approx(student, rel=1e-5)
 
 
 @pytest.mark.parametrize("pages_wanted", [40, 2000, 6000])
