@@ -176,6 +176,21 @@ def test_without_the_extra(
     assert command("explain", image).code == 0
 
 
+def test_a_home_that_cannot_be_written(image: Path, tmp_path: Path) -> None:
+    """matplotlib would speak of its cache, as it does while it makes that."""
+    picture = tmp_path / "it.png"
+    told = program(
+        *("explain", image, "--png", picture, "-q"),
+        HOME=str(image),
+        MPLCONFIGDIR="",
+        XDG_CACHE_HOME="",
+        XDG_CONFIG_HOME="",
+    )
+    assert told.code == 0, told.errors
+    assert told.errors == ""
+    assert picture.exists()
+
+
 def test_an_output_that_cannot_be_written(image: Path) -> None:
     told = program("explain", image, "--html", "/dev/full")
     assert told.code == 7
