@@ -43,7 +43,7 @@ _INTERVAL_SECONDS = 0.1
     type=Size(),
     default="64MiB",
     show_default=True,
-    help="Memory to try compression on.",
+    help="Memory to try compression on; 16 packets of 512KiB at least.",
 )
 @click.option(
     "--seed",

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migcomp.explain.results import ENTROPY_STEPS, Explanation, Stretch, Tally
+from migcomp.explain.results import ENTROPY_STEPS, FEWEST, Explanation, Stretch, Tally
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.memory_map import format_address
 from migcomp.report.parts import (
@@ -218,6 +218,8 @@ def measured(found: Explanation) -> list[str]:
             f"({size} of {format_size(sample.pages_of * found.page_size)}; seed "
             f"{sample.seed}): 19 times of 20 the true value is as near as said."
         )
+        if sample.raised:
+            tried += f" Fewer than {FEWEST} packets, as asked for, would not tell that."
     lines = [tried]
     if found.dictionary:
         lines.append(

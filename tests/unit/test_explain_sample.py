@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from migcomp.confidence import quantile
 from migcomp.explain.layout import Packet
 from migcomp.explain.sample import Stratum, draw, estimate, without
+from migcomp.report.explain import measured
+from migcomp.report.explain_json import to_json
 from tests.conftest import make_page
 from tests.core_tools import PAGE, noise
 from tests.explain_tools import explained, technique_of
@@ -126,6 +129,20 @@ def test_the_sample_says_how_sure_it_is() -> None:
         off = abs(technique.sent.value - truth.sent.value)
         hits += off <= technique.sent.error
     assert hits >= 26
+
+
+def test_a_sample_that_is_larger_than_asked_for_says_so() -> None:
+    content = bytearray()
+    for packet in range(20):
+        content += make_page("noise", packet) + bytes(127 * PAGE)
+    for asked, raised in ((0, True), (1, True), (15 * PAGE, True), (16 * PAGE, False)):
+        found = explained(bytes(content), sample_bytes=asked)
+        assert found.sample.packets >= 16
+        told = (
+            "Fewer than 16 packets, as asked for, would not tell" in measured(found)[0]
+        )
+        assert told is raised, asked
+        assert f'"asked-pages": {asked // PAGE}}}' in json.dumps(to_json(found))
 
 
 def test_a_seed_draws_the_same_sample() -> None:
