@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from migcomp.explain.layout import SMALL
 from migcomp.explain.results import ENTROPY_STEPS, FEWEST, Explanation, Stretch, Tally
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.memory_map import format_address
@@ -104,6 +105,11 @@ def _stretches(found: Explanation, ascii_only: bool) -> tuple[Table, Text]:
     legend = Text()
     for name, mark in marks.items():
         legend.append("  " if legend else "").append(f"{mark} {name}", _STYLES[name])
+    if small := [each for each in found.stretches if each.guest_address is None]:
+        legend.append(
+            f"\n{place(small[0])}: RAM blocks below 1/{SMALL} of the image, as one row",
+            "dim",
+        )
     return table, legend
 
 

@@ -15,6 +15,7 @@ from tests.cli.test_terminal import on_terminal
 from tests.conftest import folder_names
 
 PAGE = 4096
+
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 
@@ -38,6 +39,16 @@ def test_one_screen_with_all_there_is_to_tell() -> None:
     assert len(told.text.splitlines()) <= 50
     for word in ("zstd with dictionary", "zstd deltas", "XBZRLE"):
         assert word in told.text
+
+
+def test_blocks_that_are_one_row(image: Path) -> None:
+    """Be they all there are, and equal."""
+    blocks = [f"--block=b{n}:{n * 64}KiB:60KiB" for n in range(20)]
+    told = command("explain", image, *blocks)
+    assert told.code == 0, told.errors
+    assert re.search(r"^ +20 small +1\.17 MiB", told.text, re.M)
+    assert "  20 small: RAM blocks below 1/16 of the image, as one row\n" in told.text
+    assert "as one row" not in command("explain", image).text
 
 
 def test_every_cell_fits(image: Path, tmp_path: Path) -> None:
