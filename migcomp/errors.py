@@ -26,6 +26,12 @@ class LayoutError(ImageError):
     exit_code = 2
 
 
+class SetupError(MigcompError):
+    """A TOML file that tells what to do cannot be read, or done."""
+
+    exit_code = 2
+
+
 class StreamError(MigcompError):
     """A stream is not one of ours, is damaged, or is cut off."""
 

@@ -34,7 +34,7 @@ from migcomp.stream.layout import (
     compressed_in,
     image_digest,
 )
-from migcomp.stream.reader import Record, StreamReader
+from migcomp.stream.reader import SALVAGE, Record, StreamReader
 from migcomp.targets import (
     Comparison,
     Nowhere,
@@ -228,7 +228,7 @@ class _Run:
     ) -> StreamError | WorkerError:
         place = f"{self._reader.path}: page {error.page}: {error.reason}"
         if error.of_input or not codec.name.startswith(HANDLER_PREFIX):
-            advice = "" if self._salvage else "; restore --salvage saves what is sound"
+            advice = "" if self._salvage else f"; {SALVAGE}"
             return StreamError(place + advice)
         return WorkerError(place)
 

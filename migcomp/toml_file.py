@@ -7,16 +7,19 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from migcomp.errors import SetupError
 from migcomp.units import format_size
 
 
 def read_toml(path: str, most: int) -> dict[str, Any]:
-    """Of a file of ``most`` bytes at the most.  Raises OSError, and ValueError with a
-    sentence that names the file."""
-    with Path(path).open("rb") as file:
-        content = file.read(most + 1)
+    """Of a file of ``most`` bytes at the most.  Raises SetupError."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > most:
-        raise ValueError(f"{path}: is too long; {format_size(most)} are enough")
+        raise SetupError(f"{path}: is too long; {format_size(most)} are enough")
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
@@ -25,4 +28,4 @@ def read_toml(path: str, most: int) -> dict[str, Any]:
         reason = str(error)
     except RecursionError:
         reason = "it is nested deeply"
-    raise ValueError(f"{path}: is no TOML: {reason}")
+    raise SetupError(f"{path}: is no TOML: {reason}")

@@ -287,7 +287,7 @@ def _guest_to_json(result: GuestCapture) -> dict[str, object]:
 def _block_options(blocks: tuple[Block, ...]) -> list[str]:
     """How to have a raw image read with its addresses."""
     return [
-        "its blocks, for migcomp run and convert:",
+        "its blocks, for migcomp run, explain and convert:",
         *(
             f"--block {block.name}:{block.guest_address:#x}:{block.length:#x}"
             for block in blocks

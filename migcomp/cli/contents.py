@@ -24,7 +24,7 @@ from migcomp.stream.layout import (
     StreamHeader,
     compressed_in,
 )
-from migcomp.stream.reader import Record, StreamReader
+from migcomp.stream.reader import SALVAGE, Record, StreamReader
 from migcomp.workqueue import ThreadedWorkqueue
 
 _CLASSES = ("zero", "same-filled", "deduplicated", "normal", "compressed")
@@ -93,8 +93,7 @@ def _classes(record: Record, reader: StreamReader) -> bytes:
         or (DEDUPLICATED in classes and not header.dedup)
     ):
         raise StreamError(
-            f"{reader.path}: the record at byte {record.offset} is damaged; "
-            "restore --salvage saves what is sound"
+            f"{reader.path}: the record at byte {record.offset} is damaged; {SALVAGE}"
         )
     return classes
 

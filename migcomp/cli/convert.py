@@ -22,7 +22,6 @@ from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json, tell
 from migcomp.cli.types import FILE, Name
 from migcomp.errors import CodecUnavailable, MigcompError
-from migcomp.report.printable import printable
 from migcomp.units import format_size
 
 if TYPE_CHECKING:
@@ -144,6 +143,8 @@ def _report(
             file,
         )
     elif not quiet:
+        from migcomp.report.parts import short_name
+
         size = "" if written is None else f", {format_size(written)}"
-        done = f"{path} ({source_format}) written to {output} ({to}{size})"
-        click.echo(printable(done), file)
+        source, target = short_name(path, "stdin"), short_name(output, "stdout")
+        click.echo(f"{source} ({source_format}) written to {target} ({to}{size})", file)

@@ -19,7 +19,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import Progress, steps
+from migcomp.cli.progress import Phases, phases
 from migcomp.cli.summary import print_json
 from migcomp.cli.types import FILE, Size
 
@@ -43,7 +43,7 @@ _INTERVAL_SECONDS = 0.1
     type=Size(),
     default="64MiB",
     show_default=True,
-    help="Memory to try compression on.",
+    help="Memory to try compression on; 16 packets of 512KiB at least.",
 )
 @click.option(
     "--seed",
@@ -121,7 +121,7 @@ def command(
         earlier = previous and stack.enter_context(
             open_image(previous, page_size=source.page_size, pad=pad)
         )
-        with steps("looking at pages", quiet=quiet, color=color) as watch:
+        with phases(quiet=quiet, color=color) as watch:
             found = explain(
                 source,
                 earlier or None,
@@ -135,15 +135,15 @@ def command(
     _show(found, as_json, quiet, color)
 
 
-def _now_and_then(watch: Progress) -> Progress:
+def _now_and_then(watch: Phases) -> Phases:
     """To draw after each packet would take longer than to look at it."""
-    shown = 0.0
+    shown, last = 0.0, ""
 
-    def tell(done: int, total: int) -> None:
-        nonlocal shown
-        if time.monotonic() > shown + _INTERVAL_SECONDS:
-            watch(done, total)
-            shown = time.monotonic()
+    def tell(doing: str, done: int, total: int) -> None:
+        nonlocal shown, last
+        if doing != last or time.monotonic() > shown + _INTERVAL_SECONDS:
+            watch(doing, done, total)
+            shown, last = time.monotonic(), doing
 
     return tell
 

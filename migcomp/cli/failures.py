@@ -6,7 +6,7 @@ code  meaning
 ===== =====================================================================
 0     done; for ``verify``: sound and, where an image was given, equal
 1     an error in migcomp itself
-2     the command line is wrong
+2     the command line is wrong, or a TOML file that it names
 3     an image cannot be read, or is not what it should be
 4     a stream cannot be read, is damaged or is cut off
 5     a codec is not available

@@ -11,11 +11,10 @@ import click
 
 from migcomp.cli.files import STANDARD, check_input, writing
 from migcomp.cli.options import (
-    color_option,
     diff_option,
     format_option,
     handler_option,
-    json_option,
+    report_options,
 )
 from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import print_json
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 @handler_option
 @format_option
 @diff_option
-@json_option
-@color_option
+@report_options
 def command(
     source: str,
     page: int | None,
@@ -49,6 +47,7 @@ def command(
     image_format: str | None,
     diffs: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
     color: str,
 ) -> None:
     """Show what is in a migcomp stream, or in a memory image of any format.
@@ -67,13 +66,18 @@ def command(
         from migcomp.stream.reader import open_stream_in
 
         with open_stream_in(file.path, file.fd, file.taken) as reader:
-            _show_stream(reader, page, handler, as_json, color)
+            _show_stream(reader, page, handler, as_json, quiet, color)
     else:
-        _show_image(file, page, image_format, diffs, as_json, color)
+        _show_image(file, page, image_format, diffs, as_json, quiet, color)
 
 
 def _show_stream(
-    reader: StreamReader, page: int | None, handler: str, as_json: bool, color: str
+    reader: StreamReader,
+    page: int | None,
+    handler: str,
+    as_json: bool,
+    quiet: bool,
+    color: str,
 ) -> None:
     from migcomp.cli.contents import read_contents, read_page
     from migcomp.report.contents import contents_to_json, page_to_json
@@ -85,7 +89,7 @@ def _show_stream(
             return
         from migcomp.report.contents_terminal import render_page
 
-        _draw(lambda console: render_page(stored, console), color)
+        _draw(lambda console: render_page(stored, console), quiet, color)
         return
     contents = read_contents(reader)
     if as_json:
@@ -93,7 +97,7 @@ def _show_stream(
     else:
         from migcomp.report.contents_terminal import render
 
-        _draw(lambda console: render(contents, console), color)
+        _draw(lambda console: render(contents, console), quiet, color)
     if contents.problem:
         raise StreamError(contents.problem)
 
@@ -104,6 +108,7 @@ def _show_image(
     image_format: str | None,
     diffs: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
     color: str,
 ) -> None:
     from migcomp.cli.image_contents import read_image, read_image_page
@@ -111,7 +116,7 @@ def _show_image(
     from migcomp.report.image import image_page_to_json, image_to_json
 
     try:
-        with opening(file.path, quiet=False, color=color) as told:
+        with opening(file.path, quiet=quiet, color=color) as told:
             file.watch = told or file.watch
             image = image_in(file, pad=True, format=image_format, diffs=diffs)
     except BaseException:
@@ -125,10 +130,10 @@ def _show_image(
                 return
             from migcomp.report.image_terminal import render_image_page
 
-            _draw(lambda console: render_image_page(stored, console), color)
+            _draw(lambda console: render_image_page(stored, console), quiet, color)
             return
         with progress(
-            "reading", image.pages, image.page_size, quiet=False, color=color
+            "reading", image.pages, image.page_size, quiet=quiet, color=color
         ) as watch:
             contents = read_image(image, watch)
     if as_json:
@@ -136,10 +141,12 @@ def _show_image(
         return
     from migcomp.report.image_terminal import render_image
 
-    _draw(lambda console: render_image(contents, console), color)
+    _draw(lambda console: render_image(contents, console), quiet, color)
 
 
-def _draw(render: Callable[[Console], None], color: str) -> None:
+def _draw(render: Callable[[Console], None], quiet: bool, color: str) -> None:
+    if quiet:
+        return
     from migcomp.report.console import open_console
 
     with writing(STANDARD):

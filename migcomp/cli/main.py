@@ -62,10 +62,10 @@ def _print_version(
     package="migcomp.cli",
     names=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a bug, 2 wrong use, 3 image, 4 stream, 5 codec not "
-    "available, 6 a codec failed, 7 output, 8 images differ, 9 a work queue at fault, "
-    "10 results, 11 a regression, 12 workers gone, 13 a simulation at fault, 130 "
-    "interrupted, 141 reader gone, 129 or 143 terminated.",
+    epilog="Exit codes: 0 done, 1 a bug, 2 wrong use or TOML file, 3 image, 4 stream, "
+    "5 codec not available, 6 a codec failed, 7 output, 8 images differ, 9 a work "
+    "queue at fault, 10 results, 11 a regression, 12 workers gone, 13 a simulation at "
+    "fault, 130 interrupted, 141 reader gone, 129 or 143 terminated.",
 )
 @click.option(
     "--version",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ _PATIENCE_SECONDS = 1.0
 _INTERVAL_SECONDS = 0.1
 
 Progress = Callable[[int, int], None]
+#: (what is done, how much of it, all).
+Phases = Callable[[str, int, int], None]
 
 
 @contextmanager
@@ -147,7 +150,14 @@ class _Meter:
 
 @contextmanager
 def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
-    """For work in steps: gives what is told (done, all); None where nobody looks.
+    """For work in steps: gives what is told (done, all); None where nobody looks."""
+    with phases(quiet=quiet, color=color) as watch:
+        yield watch and partial(watch, verb)
+
+
+@contextmanager
+def phases(*, quiet: bool, color: str) -> Iterator[Phases | None]:
+    """For work of several kinds; None where nobody looks.
 
     Until it is told for the first time, the work is being prepared.
     """
@@ -169,12 +179,12 @@ def steps(verb: str, *, quiet: bool, color: str) -> Iterator[Progress | None]:
     )
     task = bar.add_task("preparing", total=None, state="")
     with bar:
-        yield lambda done, total: bar.update(
+        yield lambda doing, done, total: bar.update(
             task,
-            description=verb,
+            description=doing,
             completed=done,
             total=total,
-            state=f"{done} of {total}",
+            state=f"{format_count(done)} of {format_count(total)}",
             refresh=True,
         )
 

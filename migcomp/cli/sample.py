@@ -14,7 +14,7 @@ from migcomp.cli.options import color_option, force_option
 from migcomp.cli.progress import Progress, progress
 from migcomp.cli.types import FILE, Name, PageSize, Size
 from migcomp.errors import OutputError
-from migcomp.units import format_size
+from migcomp.units import format_size, many
 
 if TYPE_CHECKING:
     from migcomp.outputs import OutputFile
@@ -67,7 +67,7 @@ def _profiles() -> Sequence[str]:
     help="The raw image to write; - is standard output.",
 )
 @force_option
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @color_option
 def command(
     profile: str,
@@ -109,6 +109,14 @@ def command(
                 for earlier in range(1, number + 1):
                     writer.write(image.dirty_round(earlier))
                 writer.finish(size)
+    if not quiet:
+        from migcomp.report.parts import short_name
+
+        done = f"{format_size(size)} of profile {profile} written to "
+        done += short_name(output, "stdout")
+        if rounds:
+            done += f", and {many(rounds, 'later round')} beside it"
+        click.echo(done, err=output == STANDARD)
 
 
 def _check_room(target: OutputFile, needed: int) -> None:

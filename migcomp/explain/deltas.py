@@ -22,16 +22,20 @@ Marks = Mapping[Packet, bytes]
 
 
 def changes(
-    bench: Workbench, earlier: Earlier, progress: Callable[[int], None]
+    bench: Workbench,
+    earlier: Earlier,
+    progress: Callable[[int], None],
+    trying: Callable[[], None],
 ) -> Previous:
     """Pages that are as they were, and what changed in the others.
 
-    ``progress`` is told the pages that were compared.
+    ``progress`` is told the pages that were compared, and ``trying`` when all were.
     """
     total = bench.scan.total
     sendable = bench.pages(bench.scan.classes, CONTENT, DUPLICATE)
     marked = {each.packet: each.wanted for each in sendable}
     compared = earlier.compare(marked, progress)
+    trying()
     same = _unchanged(bench, earlier, _both(marked, compared.same))
     changed = _changed(bench, earlier, _both(marked, compared.changed))
     new = total.content + total.duplicate - same - changed

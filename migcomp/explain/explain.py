@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from migcomp.codecs import open_codec
 from migcomp.errors import ImageError
@@ -20,8 +21,8 @@ from migcomp.images.decode import readable_again
 from migcomp.images.image import Image
 from migcomp.measure import machine
 
-#: (pages done, all): of looking at the image, and at an earlier one.
-Progress = Callable[[int, int], None]
+#: (what is done, how much of it, all): pages, or ways of sending that were tried.
+Progress = Callable[[str, int, int], None]
 
 DEFAULT_SAMPLE = 64 << 20
 
@@ -49,15 +50,16 @@ def explain(
         pages = source.pages or 0
         if not pages:
             raise ImageError(f"{image.path} holds no memory")
-        all_pages = pages if before is None else 2 * pages
         # First, because it may find that the two cannot be compared.
         earlier = None if before is None else Earlier(source, before, Cutter(source))
 
-        def watch(done: int) -> None:
+        def tell(doing: str, done: int, total: int = pages) -> None:
             if progress is not None:
-                progress(done, all_pages)
+                progress(doing, done, total)
 
-        found = scan(source, threads=threads, progress=watch)
+        found = scan(
+            source, threads=threads, progress=partial(tell, "looking at pages")
+        )
         bench = Workbench(
             source,
             found,
@@ -67,11 +69,21 @@ def explain(
             threads=threads,
         )
         techniques.look(bench)
+        trials = 3 if earlier is None else 4
+        tell("trying deduplication", 0, trials)
         techniques.deduplicate(bench)
-        dictionary = techniques.train(bench, techniques.compress(bench))
+        tell("trying compression", 1, trials)
+        by_page = techniques.compress(bench)
+        tell("trying a dictionary", 2, trials)
+        dictionary = techniques.train(bench, by_page)
         difference = None
         if earlier is not None:
-            difference = changes(bench, earlier, lambda done: watch(pages + done))
+            difference = changes(
+                bench,
+                earlier,
+                partial(tell, "comparing pages"),
+                partial(tell, "trying deltas", 3, trials),
+            )
         return Explanation(
             image=image.path,
             format=image.format,

@@ -13,7 +13,7 @@ from migcomp.explain.results import Stretch, Tally
 from migcomp.images.image import Image, pages_in
 
 STRETCHES = 8  # of the blocks that are not small
-_SMALL = 16  # blocks below this part of the image are told about together
+SMALL = 16  # blocks below this part of the image are told about together
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +54,7 @@ def stretches(image: Image, cutter: Cutter) -> list[Stretch]:
     sizes = [end - start for start, end in pairwise(starts)]
     pages = starts[-1]
     cut: list[Stretch] = []
-    small = {n for n, size in enumerate(sizes) if size * _SMALL < pages}
+    small = {n for n, size in enumerate(sizes) if size * SMALL < pages}
     for number, block in enumerate(image.blocks):
         size = sizes[number]
         if number in small or not size:

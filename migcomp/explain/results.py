@@ -94,6 +94,10 @@ class Technique:
         return Estimate(self.guest_bytes - self.sent.value, self.sent.error)
 
 
+#: Packets in a sample; of fewer, the error itself would be too unsure.
+FEWEST = 16
+
+
 @dataclass(frozen=True)
 class Sample:
     """What compression was tried on: packets, drawn from ``strata``.
@@ -109,11 +113,17 @@ class Sample:
     pages: int
     pages_of: int
     strata: int
+    asked_pages: int
 
     @property
     def whole(self) -> bool:
         """It is all there is."""
         return self.packets == self.packets_of
+
+    @property
+    def raised(self) -> bool:
+        """Less was asked for than FEWEST packets have."""
+        return self.asked_pages * self.packets_of < FEWEST * self.pages_of
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from statistics import variance
 
 from migcomp.confidence import quantile
 from migcomp.explain.layout import Packet
-from migcomp.explain.results import Estimate
+from migcomp.explain.results import FEWEST, Estimate
 
 STRATA_MOST = 16
 _PER_STRATUM = 4  # packets that a stratum gives at least, of those it has
-_FEWEST = 16  # packets; of fewer, the error itself would be too unsure
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def draw(
     pages_wanted: int,
     random: Random,
 ) -> list[Stratum]:
-    """Packets that have about ``pages_wanted`` pages together, but _FEWEST at least.
+    """Packets that have about ``pages_wanted`` pages together, but FEWEST at least.
 
     ``sizes``: how many of its pages count, for each packet; those without any are
     left out.  ``entropies`` are means over a packet's pages.
@@ -63,7 +62,7 @@ def draw(
     pages = sum(sizes[packet] for packet in packets)
     share = 0.0
     if packets:
-        share = min(1.0, max(pages_wanted / pages, _FEWEST / len(packets)))
+        share = min(1.0, max(pages_wanted / pages, FEWEST / len(packets)))
     count = min(STRATA_MOST, max(1, int(len(packets) * share) // _PER_STRATUM))
     strata = []
     for number in range(count):

@@ -57,6 +57,7 @@ class Workbench:
             pages=sum(both[packet] for packet in drawn),
             pages_of=sum(both.values()),
             strata=len(self.strata),
+            asked_pages=self._sample_pages,
         )
 
     def counts(self, *classes: int) -> dict[Packet, int]:

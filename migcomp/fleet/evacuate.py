@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
-from migcomp.errors import ImageError
+from migcomp.errors import ImageError, SetupError
 from migcomp.fleet.costs import FleetCosts, GuestCosts
 from migcomp.fleet.fleet import SMALLEST_FIRST, Fleet, Guests
 from migcomp.fleet.placement import place
@@ -102,7 +102,7 @@ class _Migration:
 
 
 def kinds(fleet: Fleet, way: Candidate, costs: FleetCosts) -> dict[Guests, Kind]:
-    """Of all guests of the fleet.  Raises ImageError."""
+    """Of all guests of the fleet.  Raises ImageError and SetupError."""
     return {
         guests: _kind(fleet, guests, way, costs.of(guests.memory, (way.work,)), costs)
         for guests in fleet.guests
@@ -142,13 +142,13 @@ def _writes(
             raise ImageError(f"its working-set is more than its {pages:,} pages")
         return writes_of(DirtyModel(rate, working_set, guests.skew))
     except ImageError as error:
-        raise ImageError(f"{fleet.path}: guest {guests.name}: {error}") from error
+        raise SetupError(f"{fleet.path}: guest {guests.name}: {error}") from error
 
 
 def evacuate(
     fleet: Fleet, costs: FleetCosts, watch: Watch = lambda done, total: None
 ) -> FleetResult:
-    """In each of the fleet's ways.  Raises ImageError."""
+    """In each of the fleet's ways.  Raises ImageError and SetupError."""
     done = tuple(_evacuate(fleet, way, costs, watch) for way in fleet.ways)
     writing = sum(
         kind.guests.count

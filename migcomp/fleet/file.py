@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from migcomp.errors import ImageError
+from migcomp.errors import SetupError
 from migcomp.fleet.fleet import (
     ALL_AT_ONCE,
     K_AT_A_TIME,
@@ -20,28 +19,30 @@ from migcomp.fleet.fleet import (
     Policy,
     Uplink,
 )
-from migcomp.fleet.toml_table import (
+from migcomp.images.sample import PROFILES
+from migcomp.plan.candidates import Candidate
+from migcomp.plan.versions import DEFAULT, OLDEST, Qemu, parse_version
+from migcomp.toml_file import read_toml
+from migcomp.toml_table import (
     Table,
     flag,
     number,
     one_of,
+    parsed,
     rate,
+    several,
     size,
+    tables,
     text,
-    texts,
-    version,
     whole,
 )
-from migcomp.images.sample import PROFILES
-from migcomp.plan.candidates import Candidate
-from migcomp.plan.versions import DEFAULT, OLDEST, Qemu
-from migcomp.toml_file import read_toml
 from migcomp.units import quoted
 
 #: Of a file, and of guests in it: more would take more memory than one expects.
 _FILE_MAX = 16 << 20
 GUESTS_MAX = 100_000
 _HOSTS_MAX = 10_000
+_IMAGES_MAX = 10_000
 _MS_MAX = 2_000_000
 #: Engine: its codecs, the first being its default, and its threads' default.
 _ENGINES = {
@@ -50,6 +51,7 @@ _ENGINES = {
     "compress": (("zlib",), 8),
 }
 _LEVELS_MAX = {"zstd": 20, "zlib": 9}
+_VERSION = parsed(parse_version, 'a version such as "8.2"')
 
 
 def policy_of(name: str, parallel: int | None) -> Policy:
@@ -62,16 +64,16 @@ def policy_of(name: str, parallel: int | None) -> Policy:
 
 
 def read_fleet(path: str, page_size: int) -> Fleet:
-    """``page_size`` is of all guests.  Raises ImageError."""
-    content = _load(path)
+    """``page_size`` is of all guests.  Raises SetupError."""
+    content = read_toml(path, _FILE_MAX)
     top = Table(path, "the file", content)
     for key in ("migration", "host", "uplink", "guest"):
         top.take(key, lambda value: value, None)
     top.end()
-    hosts = tuple(_host(each) for each in _tables(path, content, "host", _HOSTS_MAX))
+    hosts = tuple(_host(each) for each in tables(path, content, "host", _HOSTS_MAX))
     known = _distinct(path, "host", (host.name for host in hosts))
     uplinks = tuple(
-        _uplink(each, known) for each in _tables(path, content, "uplink", _HOSTS_MAX)
+        _uplink(each, known) for each in tables(path, content, "uplink", _HOSTS_MAX)
     )
     _distinct(path, "uplink", (uplink.name for uplink in uplinks))
     way, qemu_version, max_bandwidth, downtime, policy = _migration(
@@ -80,7 +82,7 @@ def read_fleet(path: str, page_size: int) -> Fleet:
     folder = Path(path).parent
     guests = []
     left = GUESTS_MAX
-    for table in _tables(path, content, "guest", GUESTS_MAX):
+    for table in tables(path, content, "guest", GUESTS_MAX):
         guests.append(_guests(table, known, folder, downtime, page_size))
         left -= guests[-1].count
         if left < 0:
@@ -93,32 +95,11 @@ def read_fleet(path: str, page_size: int) -> Fleet:
     return fleet
 
 
-def _load(path: str) -> dict[str, Any]:
-    try:
-        return read_toml(path, _FILE_MAX)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ImageError(str(error)) from error
-
-
-def _tables(
-    path: str, content: dict[str, Any], name: str, most: int
-) -> Iterable[Table]:
-    tables = content.get(name, [])
-    if not isinstance(tables, list):
-        raise ImageError(f"{path}: {name} must be an array of tables, [[{name}]]")
-    if len(tables) > most:
-        raise ImageError(f"{path}: has more than {most:,} tables [[{name}]]")
-    for index, table in enumerate(tables, 1):
-        yield Table(path, f"[[{name}]] {index}", table)
-
-
 def _distinct(path: str, kind: str, names: Iterable[str]) -> frozenset[str]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ImageError(f"{path}: two {kind}s are named {quoted(name)}")
+            raise SetupError(f"{path}: two {kind}s are named {quoted(name)}")
         seen.add(name)
     return frozenset(seen)
 
@@ -140,7 +121,10 @@ def _host(table: Table) -> Host:
 def _uplink(table: Table, known: frozenset[str]) -> Uplink:
     name = table.take("name", text)
     table.named(name)
-    bandwidth, hosts = table.take("link", rate), table.take("hosts", texts)
+    bandwidth, hosts = (
+        table.take("link", rate),
+        table.take("hosts", several(text, _HOSTS_MAX)),
+    )
     table.end()
     for host in hosts:
         if host not in known:
@@ -154,7 +138,7 @@ def _migration(
     table: Table,
 ) -> tuple[Candidate, tuple[int, int], int, int, Policy]:
     engine = table.take("engine", one_of(*_ENGINES), "multifd")
-    qemu_version = table.take("qemu-version", version, DEFAULT)
+    qemu_version = table.take("qemu-version", _VERSION, DEFAULT)
     way = _way(table, engine)
     max_bandwidth = table.take("max-bandwidth", size(0), 0)
     downtime = table.take("downtime-limit", whole(1, _MS_MAX), 300)
@@ -225,7 +209,7 @@ def _guests(
 
 
 def _memory(table: Table, folder: Path) -> tuple[MemorySource, int | None]:
-    images = table.take("image", texts, ())
+    images = table.take("image", several(text, _IMAGES_MAX), ())
     interval = table.take("interval", number(0.001, 1e6), None)
     profile = table.take("profile", one_of(*PROFILES), "")
     memory_size = table.take("size", size(1), None)
@@ -250,18 +234,18 @@ def _check(fleet: Fleet) -> None:
     """What no table alone can tell."""
     path = fleet.path
     if not any(host.evacuate for host in fleet.hosts):
-        raise ImageError(f"{path}: no [[host]] has evacuate = true, so nothing moves")
+        raise SetupError(f"{path}: no [[host]] has evacuate = true, so nothing moves")
     to = [host for host in fleet.hosts if not host.evacuate]
     if not to:
-        raise ImageError(
+        raise SetupError(
             f"{path}: all hosts have evacuate = true, and there is none to go to"
         )
     told = [host for host in to if host.memory is not None]
     if told and len(told) < len(to):
         silent = next(host for host in to if host.memory is None)
-        raise ImageError(
+        raise SetupError(
             f"{path}: [[host]] ({quoted(silent.name)}): memory is missing; give it for "
             "all hosts that take guests, or for none"
         )
     if not fleet.leaving:
-        raise ImageError(f"{path}: no [[guest]] is on a host that is evacuated")
+        raise SetupError(f"{path}: no [[guest]] is on a host that is evacuated")

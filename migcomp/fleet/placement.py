@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heapify, heapreplace
 
-from migcomp.errors import ImageError
+from migcomp.errors import SetupError
 from migcomp.fleet.fleet import Fleet
 from migcomp.units import format_size, quoted
 
@@ -18,7 +18,7 @@ def place(
 
     Both are guests by host and bytes of memory.  Each goes to the host with the most
     free memory or, where hosts' memory is not told, to that with the least memory of
-    guests on it; among equals to the first in the file.  Raises ImageError where no
+    guests on it; among equals to the first in the file.  Raises SetupError where no
     host has room.
     """
     used = {host.name: 0 for host in fleet.hosts if not host.evacuate}
@@ -35,7 +35,7 @@ def place(
     for source, size in leaving:
         level, index, host = heap[0]
         if host.memory is not None and level + size > 0:
-            raise ImageError(
+            raise SetupError(
                 f"{fleet.path}: a guest of {format_size(size)} on host "
                 f"{quoted(source)} finds no room: the most that is left is "
                 f"{format_size(max(-level, 0))}, on host {quoted(host.name)}"

@@ -20,7 +20,7 @@ from migcomp.codecs import decoder
 from migcomp.errors import ImageError
 from migcomp.images.entries import EntryTable
 from migcomp.images.file import ImageFile
-from migcomp.images.headers import size_of, take, unpack
+from migcomp.images.headers import ANEW, size_of, take, unpack
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import Region, lay_out
 from migcomp.images.signatures import AVML
@@ -151,7 +151,8 @@ def _read_ranges(file: ImageFile) -> list[_Range]:
     while end:
         offset = end - _LENGTH.size
         damaged = ImageError(
-            f"{file.path} is damaged or cut off: no range of memory ends at byte {end}"
+            f"{file.path} is damaged or cut off: no range of memory ends at byte "
+            f"{end}; {ANEW}"
         )
         if offset < _HEADER.size:
             raise damaged

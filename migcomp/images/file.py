@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -52,6 +53,9 @@ class ImageFile:
         self.path = path
         self.fd = fd
         self.watch = watch or unwatched
+        # Where data_after looked last, and the data and the hole that it found: a
+        # tmpfs walks to a hole, and many blocks lie before the same one.
+        self._extent = 0, 0, 0
         self.size = _size(fd)
         with reading(path):
             if self.size is None:
@@ -101,23 +105,29 @@ class ImageFile:
         """From where to where the next data lies, holes being before and behind it.
 
         Both are ``end`` when all from ``position`` on is a hole.  What tells no
-        holes is all data.  Raises ImageError.
+        holes is all data.  What is written into a hole after it was found may be
+        missed.  Raises ImageError.
         """
-        try:
-            start = min(os.lseek(self.fd, position, os.SEEK_DATA), end)
-            if start == end:
-                return end, end
-            return start, min(os.lseek(self.fd, start, os.SEEK_HOLE), end)
-        except OSError as error:
-            if error.errno in _TELLS_NO_HOLES:
-                return position, end
-            if error.errno != errno.ENXIO:
-                raise ImageError(
-                    f"{self.path} cannot be read: {error.strerror}"
-                ) from error
-        # Nothing but a hole, or no file any more.
-        self.check_size(end)
-        return end, end
+        looked_from, data, hole = self._extent
+        if not looked_from <= position < hole:
+            data, hole = self._look_for_data(position)
+            self._extent = position, data, hole
+        if data >= end:  # nothing but a hole, or no file any more
+            self.check_size(end)
+        return min(max(data, position), end), min(hole, end)
+
+    def _look_for_data(self, position: int) -> tuple[int, int]:
+        """The next data and the hole behind it; both beyond all files for none."""
+        with reading(self.path):
+            try:
+                data = os.lseek(self.fd, position, os.SEEK_DATA)
+                return data, os.lseek(self.fd, data, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno in _TELLS_NO_HOLES:
+                    return position, sys.maxsize
+                if error.errno == errno.ENXIO:
+                    return sys.maxsize, sys.maxsize
+                raise
 
     def check_size(self, size: int) -> None:
         """Raises ImageError if a file has become shorter than ``size`` bytes."""

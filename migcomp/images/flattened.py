@@ -15,7 +15,7 @@ from bisect import bisect_right
 
 from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
-from migcomp.images.headers import TABLE_MAX, size_of, take
+from migcomp.images.headers import ANEW, TABLE_MAX, cut_off, size_of, take
 from migcomp.images.signatures import FLATTENED
 
 HEADER_SIZE = 4096
@@ -57,7 +57,7 @@ class FlatView:
     def read(self, offset: int, size: int, what: str) -> bytes:
         """Zeros where no piece is, as in the file that -R puts together."""
         if size > TABLE_MAX or offset + size > self.size:
-            raise ImageError(f"{self.file.path} is cut off: it ends within {what}")
+            raise cut_off(self.file, what)
         data = bytearray(size)
         number = max(bisect_right(self._starts, offset) - 1, 0)
         end = offset + size
@@ -100,7 +100,7 @@ def _pieces(file: ImageFile) -> list[tuple[int, int, int, int]]:
         if place < 0 or size <= 0 or at + size > size_of(file):
             raise ImageError(
                 f"{file.path} is damaged or cut off: a piece of {size} bytes at byte "
-                f"{at} cannot be"
+                f"{at} cannot be; {ANEW}"
             )
         if len(pieces) == PIECES_MAX:
             raise ImageError(

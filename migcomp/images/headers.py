@@ -15,6 +15,9 @@ from migcomp.images.file import ImageFile
 #: Bytes of a table; what claims to have more is absurd.
 TABLE_MAX = 256 << 20
 
+#: What to do about a file that is damaged, or ends too early.
+ANEW = "copy or capture it anew"
+
 
 def take(file: ImageFile, offset: int, size: int, what: str) -> bytes:
     """``size`` bytes at ``offset``; ``what`` they are, for the ImageError that is
@@ -29,8 +32,13 @@ def take(file: ImageFile, offset: int, size: int, what: str) -> bytes:
         left -= len(part)
     data = b"".join(parts)
     if len(data) < size:
-        raise ImageError(f"{file.path} is cut off: it ends within {what}")
+        raise cut_off(file, what)
     return data
+
+
+def cut_off(file: ImageFile, what: str) -> ImageError:
+    """What to raise where a file ends within ``what``."""
+    return ImageError(f"{file.path} is cut off: it ends within {what}; {ANEW}")
 
 
 def unpack(

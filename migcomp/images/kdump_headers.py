@@ -17,6 +17,7 @@ from migcomp.errors import ImageError
 from migcomp.images.bitmap import set_runs
 from migcomp.images.file import ImageFile
 from migcomp.images.flattened import FlatView, PlainView
+from migcomp.images.headers import cut_off
 from migcomp.images.image import PAGE_SIZES
 from migcomp.images.regions import REGIONS_MAX
 from migcomp.images.signatures import FLATTENED, KDUMP
@@ -127,10 +128,7 @@ class Dump:
         ranks = list(accumulate(counts, initial=0))
         end = self._descriptors + ranks[-1] * _DESCRIPTOR_SIZE
         if end > self.view.size:
-            raise ImageError(
-                f"{self.path} is cut off: it ends within the descriptors of its "
-                f"{ranks[-1]} pages"
-            )
+            raise cut_off(self.view.file, f"the descriptors of its {ranks[-1]} pages")
         return ranks
 
     @property

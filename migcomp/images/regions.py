@@ -15,7 +15,7 @@ from itertools import accumulate
 from migcomp import _core
 from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
-from migcomp.images.headers import size_of, take
+from migcomp.images.headers import ANEW, size_of, take
 from migcomp.images.mapped import MappedImage
 from migcomp.results import Block
 
@@ -136,7 +136,7 @@ def _check(files: Sequence[ImageFile], regions: list[Region]) -> None:
         if region.offset + min(region.stored, region.length) > size_of(file):
             raise ImageError(
                 f"{file.path} is cut off: its {size_of(file)} bytes end within the "
-                f"memory of guest address {region.address:#x}"
+                f"memory of guest address {region.address:#x}; {ANEW}"
             )
         end = region.end
         total += region.length

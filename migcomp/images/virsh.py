@@ -13,7 +13,7 @@ import struct
 from migcomp.errors import ImageError
 from migcomp.images import qemu
 from migcomp.images.file import HEAD_SIZE, ImageFile
-from migcomp.images.headers import size_of, take
+from migcomp.images.headers import cut_off, size_of, take
 from migcomp.images.packed import unpack
 from migcomp.images.signatures import QEMU, VIRSH, VIRSH_PARTIAL
 
@@ -57,7 +57,7 @@ def open_file(file: ImageFile, page_size: int) -> qemu.QemuImage:
         raise ImageError(f"{file.path} is of version {version}, which is not known")
     start = size + length
     if start >= size_of(file):
-        raise ImageError(f"{file.path} is cut off: it ends within the guest's XML")
+        raise cut_off(file, "the guest's XML")
     if method == _RAW:
         image = qemu.open_file(_part(file, start), page_size)
     else:

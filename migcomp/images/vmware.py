@@ -16,7 +16,7 @@ from pathlib import Path
 from migcomp.errors import ImageError
 from migcomp.images.file import ImageFile
 from migcomp.images.file import open_file as _open
-from migcomp.images.headers import size_of, take, unpack
+from migcomp.images.headers import ANEW, cut_off, size_of, take, unpack
 from migcomp.images.mapped import MappedImage
 from migcomp.images.regions import Region, open_regions
 from migcomp.images.signatures import VMWARE_32, VMWARE_MEMORY, is_vmware
@@ -161,7 +161,7 @@ def _regions_of(
         if (page + pages) * PAGE > size:
             raise ImageError(
                 f"{memory.path} is cut off: its {size} bytes of memory end within the "
-                f"region at guest address {guest * PAGE:#x}"
+                f"region at guest address {guest * PAGE:#x}; {ANEW}"
             )
         length = pages * PAGE
         regions.append(Region(guest * PAGE, length, start + page * PAGE, length))
@@ -192,14 +192,14 @@ def _tags(file: ImageFile, offset: int) -> Iterator[_Tag]:
         left = size_of(file) - offset
         data = take(file, offset, max(min(most, left), 0), "a group of tags")
         if len(data) < 2:
-            raise ImageError(f"{file.path} is cut off: it ends within a group of tags")
+            raise cut_off(file, "a group of tags")
         if data[:2] == b"\0\0":
             return
         size, indices_nr, name_size = data[0] & 0x3F, data[0] >> 6, data[1]
         at = 2 + name_size + 4 * indices_nr
         head = _BLOCK.size if size in (_COMPRESSED, _RAW) else size
         if at + head > len(data):
-            raise ImageError(f"{file.path} is cut off: it ends within a tag")
+            raise cut_off(file, "a tag")
         name = data[2 : 2 + name_size]
         indices = struct.unpack_from(f"<{indices_nr}I", data, 2 + name_size)
         if size not in (_COMPRESSED, _RAW):
@@ -209,7 +209,7 @@ def _tags(file: ImageFile, offset: int) -> Iterator[_Tag]:
         stored, _, padding = _BLOCK.unpack_from(data, at)
         start = offset + at + _BLOCK.size + padding
         if start + stored > size_of(file):
-            raise ImageError(f"{file.path} is cut off: it ends within a block")
+            raise cut_off(file, "a block")
         yield _Tag(
             name,
             indices,

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migcomp.explain.results import ENTROPY_STEPS, Explanation, Stretch, Tally
+from migcomp.explain.layout import SMALL
+from migcomp.explain.results import ENTROPY_STEPS, FEWEST, Explanation, Stretch, Tally
 from migcomp.report.explain_advice import advice, sent_bytes
 from migcomp.report.memory_map import format_address
 from migcomp.report.parts import (
@@ -104,6 +105,11 @@ def _stretches(found: Explanation, ascii_only: bool) -> tuple[Table, Text]:
     legend = Text()
     for name, mark in marks.items():
         legend.append("  " if legend else "").append(f"{mark} {name}", _STYLES[name])
+    if small := [each for each in found.stretches if each.guest_address is None]:
+        legend.append(
+            f"\n{place(small[0])}: RAM blocks below 1/{SMALL} of the image, as one row",
+            "dim",
+        )
     return table, legend
 
 
@@ -218,6 +224,8 @@ def measured(found: Explanation) -> list[str]:
             f"({size} of {format_size(sample.pages_of * found.page_size)}; seed "
             f"{sample.seed}): 19 times of 20 the true value is as near as said."
         )
+        if sample.raised:
+            tried += f" Fewer than {FEWEST} packets, as asked for, would not tell that."
     lines = [tried]
     if found.dictionary:
         lines.append(

@@ -75,6 +75,7 @@ def to_json(found: Explanation) -> dict[str, object]:
             "pages": sample.pages,
             "pages-of": sample.pages_of,
             "strata": sample.strata,
+            "asked-pages": sample.asked_pages,
         },
         "dictionary": found.dictionary
         and {

@@ -43,6 +43,9 @@ from migcomp.stream.source import Source, open_source, source_of
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+#: What to do about a stream that is damaged or cut off.
+SALVAGE = "migcomp restore --salvage saves what is sound"
+
 #: Times that salvage tests a byte as part of a record, on average.
 _TESTED_OFTEN = 8
 
@@ -330,7 +333,7 @@ class StreamReader:
         total = "" if self.header.pages is None else f" of {self.header.pages}"
         return StreamError(
             f"{self.path}: {reason} (at byte {offset}, after page "
-            f"{self._order.next_page}{total}); restore --salvage saves what is sound"
+            f"{self._order.next_page}{total}); {SALVAGE}"
         )
 
     def close(self) -> None:

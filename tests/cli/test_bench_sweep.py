@@ -171,15 +171,15 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     base = ("bench", "sweep", image, "-o", tmp_path / "results", "--plan", plan)
     done = command(*base)
     assert done.code == 2
-    assert "plan.toml cannot be read: No such file" in sentence(done)
+    assert "plan.toml: cannot be read: No such file" in sentence(done)
     plan.write_text("rounds = 5")
     done = command(*base)
     assert done.code == 2
-    assert "plan.toml has no table [[sweep]]" in sentence(done)
+    assert "plan.toml: has no table [[sweep]]" in sentence(done)
     plan.write_text('[[sweep]]\ncodec = "lz4"\nlevel = 99')
     done = command(*base)
     assert done.code == 2
-    assert "plan.toml: [[sweep]] number 1: level: lz4 has levels" in sentence(done)
+    assert "plan.toml: [[sweep]] 1: level: lz4 has levels" in sentence(done)
 
 
 def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:

@@ -21,8 +21,13 @@ def test_the_report_tells_how_to_read_the_image(tmp_path: Path) -> None:
     assert f"process {os.getpid()} (" in done.text
     options = re.findall(r"^  (--block .*)$", done.text, re.M)
     assert options
-    read = command("run", path, *shlex.split(" ".join(options)), "--json")
-    assert read.code == 0, read.errors
+    readers = re.search(r"for migcomp (.*) and (.*):$", done.text, re.M)
+    assert readers is not None
+    assert [*readers[1].split(", "), readers[2]] == ["run", "explain", "convert"]
+    for reader in (["run"], ["explain"], ["convert", "--to", "lime", "-"]):
+        name, *more = reader
+        read = command(name, path, *more, *shlex.split(" ".join(options)), "-q")
+        assert read.code == 0, read.errors
 
 
 def test_json(tmp_path: Path) -> None:

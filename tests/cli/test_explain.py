@@ -15,6 +15,7 @@ from tests.cli.test_terminal import on_terminal
 from tests.conftest import folder_names
 
 PAGE = 4096
+
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 
@@ -40,6 +41,16 @@ def test_one_screen_with_all_there_is_to_tell() -> None:
         assert word in told.text
 
 
+def test_blocks_that_are_one_row(image: Path) -> None:
+    """Be they all there are, and equal."""
+    blocks = [f"--block=b{n}:{n * 64}KiB:60KiB" for n in range(20)]
+    told = command("explain", image, *blocks)
+    assert told.code == 0, told.errors
+    assert re.search(r"^ +20 small +1\.17 MiB", told.text, re.M)
+    assert "  20 small: RAM blocks below 1/16 of the image, as one row\n" in told.text
+    assert "as one row" not in command("explain", image).text
+
+
 def test_every_cell_fits(image: Path, tmp_path: Path) -> None:
     """Nothing is cut off by rich, whatever the sizes."""
     sparse = tmp_path / "large.raw"
@@ -60,7 +71,18 @@ def test_ascii_only(image: Path) -> None:
 
 
 def test_progress_on_a_terminal(image: Path) -> None:
-    assert "looking at pages" in on_terminal("explain", image)
+    told = on_terminal("explain", image, "--previous", image, NO_COLOR="1")
+    doing = (
+        "looking at pages",
+        "trying deduplication",
+        "trying compression",
+        "trying a dictionary",
+        "comparing pages",
+        "trying deltas",
+    )
+    places = [told.find(each) for each in doing]
+    assert -1 not in places
+    assert places == sorted(places)
     assert "looking at pages" not in on_terminal("explain", image, "-q")
     plain = on_terminal("explain", image, NO_COLOR="1", columns=200)
     assert "zstd in packets" in plain
@@ -163,6 +185,21 @@ def test_without_the_extra(
     assert "pip install 'migcomp[html]'" in sentence(told)
     assert folder_names(tmp_path) == ["guest.raw"]
     assert command("explain", image).code == 0
+
+
+def test_a_home_that_cannot_be_written(image: Path, tmp_path: Path) -> None:
+    """matplotlib would speak of its cache, as it does while it makes that."""
+    picture = tmp_path / "it.png"
+    told = program(
+        *("explain", image, "--png", picture, "-q"),
+        HOME=str(image),
+        MPLCONFIGDIR="",
+        XDG_CACHE_HOME="",
+        XDG_CONFIG_HOME="",
+    )
+    assert told.code == 0, told.errors
+    assert told.errors == ""
+    assert picture.exists()
 
 
 def test_an_output_that_cannot_be_written(image: Path) -> None:

@@ -181,10 +181,10 @@ def test_options_of_a_fleet_need_one(fleet: Path) -> None:
 def test_mistakes_in_files(fleet: Path, tmp_path: Path) -> None:
     fleet.write_text(TOML + "size = 3\n")
     done = command("simulate", "--fleet", fleet)
-    assert done.code == 3
+    assert done.code == 2
     assert "[[guest]] 1 ('vm'): size is that of the image" in sentence(done)
     done = command("simulate", "--fleet", tmp_path / "none.toml")
-    assert done.code == 3
+    assert done.code == 2
     assert "No such file" in sentence(done)
     done = command("simulate", "--fleet", SHIPPED, "--costs", SHIPPED)
     assert done.code == 3

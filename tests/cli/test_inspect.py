@@ -55,6 +55,20 @@ def test_many_blocks_are_summed_up(make_stream: Callable[..., Path]) -> None:
     assert "small blocks" in text
 
 
+def test_quiet(stream: Path, image: Path, tmp_path: Path) -> None:
+    """Errors only, and --json."""
+    for source in (stream, image):
+        for more in ([], ["--page", "3"]):
+            done = command("inspect", source, *more, "-q")
+            assert (done.code, done.text) == (0, "")
+            assert command("inspect", source, *more, "-q", "--json").json
+    cut = tmp_path / "cut.migc"
+    cut.write_bytes(stream.read_bytes()[:-500])
+    done = command("inspect", cut, "-q")
+    assert done.code == 4
+    assert "it is cut off" in sentence(done)
+
+
 def test_a_cut_off_stream_shows_what_is_there(
     make_stream: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -167,7 +167,7 @@ def test_salvage_of_a_malformed_record(
     stream.write_bytes(whole.pack())
     strict = command("restore", stream, "-o", back)
     assert strict.code == 4
-    assert "of unknown class; restore --salvage saves" in sentence(strict)
+    assert "of unknown class; migcomp restore --salvage saves" in sentence(strict)
     done = command("restore", stream, "-o", back, "--salvage", "--json")
     assert done.code == 4
     assert "--salvage" not in done.errors

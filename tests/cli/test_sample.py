@@ -16,7 +16,8 @@ SHIPPED = Path(__file__).parents[2] / "sample_images"
 def make(output: Path, *options: str) -> bytes:
     done = command("sample", "--size", "4MiB", "-o", output, *options)
     assert done.code == 0, done.errors
-    assert done.stdout == b""
+    assert done.text.startswith("4.00 MiB of profile ")
+    assert f" written to {output.name}" in done.text
     return output.read_bytes()
 
 
@@ -35,7 +36,7 @@ def test_standard_output(tmp_path: Path) -> None:
     made = make(tmp_path / "guest.raw", "--seed", "7")
     done = program("sample", "--size", "4MiB", "--seed", "7", "-o", "-")
     assert done.stdout == made
-    assert done.errors == ""
+    assert done.errors == "4.00 MiB of profile heap written to stdout\n"
 
 
 def test_options_change_the_image(tmp_path: Path) -> None:
@@ -58,6 +59,14 @@ def test_rounds_of_dirty_pages(tmp_path: Path) -> None:
             now[offset : offset + len(data)] = data
         assert (tmp_path / f"guest.raw.{number}").read_bytes() == now
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_is_told(tmp_path: Path) -> None:
+    made = ("sample", "--size", "1MiB", "--force", "-o", tmp_path / "guest.raw")
+    assert command(*made, "--rounds", "2").text == (
+        "1.00 MiB of profile heap written to guest.raw, and 2 later rounds beside it\n"
+    )
+    assert command(*made, "-q").text == ""
 
 
 def test_a_device_has_no_holes() -> None:

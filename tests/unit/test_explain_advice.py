@@ -57,7 +57,7 @@ def explanation(
         entropies=(PAGES, *(0,) * 63),
         distances=(100,),
         techniques=techniques,
-        sample=Sample(0, 128, 100, 200, PAGES // 2, PAGES, 16),
+        sample=Sample(0, 128, 100, 200, PAGES // 2, PAGES, 16, PAGES // 2),
         dictionary=None,
         previous=None,
         codec=CodecInfo("zstd", "libzstd", "1.5.7", ""),
@@ -183,7 +183,7 @@ def test_doubts() -> None:
     busy = Machine("CPU", 2, 1 << 34, "Linux", "3.11", 3.0)
     assert "load 3.0 on 2 CPUs" in said("busy", machine=busy)
     assert not said("busy")
-    little = Sample(0, 128, 1, 1, 10, 10, 1)
+    little = Sample(0, 128, 1, 1, 10, 10, 1, 10)
     assert said("rough", sample=little).startswith("Only 40.0 KiB")
     assert not said("rough")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from migcomp.confidence import quantile
 from migcomp.explain.layout import Packet
 from migcomp.explain.sample import Stratum, draw, estimate, without
+from migcomp.report.explain import measured
+from migcomp.report.explain_json import to_json
 from tests.conftest import make_page
 from tests.core_tools import PAGE, noise
 from tests.explain_tools import explained, technique_of
@@ -40,10 +43,21 @@ def test_an_estimate_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "student"), [(3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042)]
+    ("freedom", "student"),
+    [
+        (1, math.tan(0.95 * math.pi / 2)),
+        (1.1, 10.276802),
+        (1.5, 6.016663),
+        (2, 0.95 * math.sqrt(2 / (1 - 0.95**2))),
+        (3, 3.182446),
+        (10, 2.228139),
+        (30, 2.042272),
+        (1e6, 1.959966),
+    ],
 )
-def test_quantiles_of_students_table(freedom: int, student: float) -> None:
-    assert quantile(freedom) == pytest.approx(student, rel=2e-3)
+def test_quantiles_of_students_distribution(freedom: float, student: float) -> None:
+    """1 and 2 in closed form, the others by scipy.stats.t.ppf."""
+    assert quantile(freedom) == pytest.approx(student, rel=1e-5)
 
 
 @pytest.mark.parametrize("pages_wanted", [40, 2000, 6000])
@@ -115,6 +129,20 @@ def test_the_sample_says_how_sure_it_is() -> None:
         off = abs(technique.sent.value - truth.sent.value)
         hits += off <= technique.sent.error
     assert hits >= 26
+
+
+def test_a_sample_that_is_larger_than_asked_for_says_so() -> None:
+    content = bytearray()
+    for packet in range(20):
+        content += make_page("noise", packet) + bytes(127 * PAGE)
+    for asked, raised in ((0, True), (1, True), (15 * PAGE, True), (16 * PAGE, False)):
+        found = explained(bytes(content), sample_bytes=asked)
+        assert found.sample.packets >= 16
+        told = (
+            "Fewer than 16 packets, as asked for, would not tell" in measured(found)[0]
+        )
+        assert told is raised, asked
+        assert f'"asked-pages": {asked // PAGE}}}' in json.dumps(to_json(found))
 
 
 def test_a_seed_draws_the_same_sample() -> None:

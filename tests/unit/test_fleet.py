@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migcomp.errors import ImageError
+from migcomp.errors import SetupError
 from migcomp.fleet.evacuate import evacuate, kinds
 from migcomp.fleet.fleet import Fleet, Guests, Host, Policy, Uplink
 from migcomp.fleet.results import Evacuation
@@ -245,7 +245,7 @@ def test_memory_is_heeded() -> None:
     told = replace(fleet(guests(count=5)), hosts=hosts)
     went = [guest.destination for guest in plain(told).guests]
     assert sorted(went) == ["z1"] * 3 + ["z2"] * 2
-    with pytest.raises(ImageError, match="finds no room"):
+    with pytest.raises(SetupError, match="finds no room"):
         plain(replace(told, guests=(guests(count=6),)))
 
 
@@ -268,7 +268,7 @@ def test_a_rate_that_no_working_set_allows() -> None:
         guests(dirty_rate=2 * MIB, working_set=MIB),
         guests(dirty_rate=2 * MIB, working_set=2 * GIB),
     ):
-        with pytest.raises(ImageError, match=r"made.toml: guest vm: .*working"):
+        with pytest.raises(SetupError, match=r"made.toml: guest vm: .*working"):
             plain(fleet(wrong))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migcomp.errors import ImageError
+from migcomp.errors import SetupError
 from migcomp.fleet.file import GUESTS_MAX, read_fleet
 from migcomp.fleet.fleet import Fleet, Policy
 from migcomp.plan.candidates import Candidate
@@ -45,7 +45,7 @@ def read(text: str) -> Fleet:
 
 def problem(text: str) -> str:
     with memory_file(text.encode()) as path:
-        with pytest.raises(ImageError) as caught:
+        with pytest.raises(SetupError) as caught:
             read_fleet(path, PAGE)
         said = str(caught.value)
         assert said.startswith(f"{path}: ")
@@ -221,15 +221,15 @@ def test_what_is_no_file_or_no_text(tmp_path: Path) -> None:
         (tmp_path / "none.toml", "No such file"),
         (tmp_path, "directory"),
     ):
-        with pytest.raises(ImageError, match=said):
+        with pytest.raises(SetupError, match=said):
             read_fleet(str(path), PAGE)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\0")
-    with pytest.raises(ImageError, match="byte 0 is no text"):
+    with pytest.raises(SetupError, match="byte 0 is no text"):
         read_fleet(str(binary), PAGE)
     with (
         memory_file(size=17 << 20) as huge,
-        pytest.raises(ImageError, match=r"is too long; 16\.0 MiB are enough"),
+        pytest.raises(SetupError, match=r"is too long; 16\.0 MiB are enough"),
     ):
         read_fleet(huge, PAGE)
 
@@ -242,5 +242,5 @@ def test_what_is_no_file_or_no_text(tmp_path: Path) -> None:
 )
 def test_a_spoilt_file_raises_nothing_else(at: int, text: str, length: int) -> None:
     spoilt = GOOD[:at] + text + GOOD[at + length :]
-    with memory_file(spoilt.encode()) as path, suppress(ImageError):
+    with memory_file(spoilt.encode()) as path, suppress(SetupError):
         read_fleet(path, PAGE)

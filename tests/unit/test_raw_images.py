@@ -122,6 +122,41 @@ def test_a_sparse_file_that_shrinks_is_no_hole(tmp_path: Path, dedup: bool) -> N
         assert image.read(0, 1) == b"d" * PAGE
 
 
+@pytest.mark.parametrize("data", [set(), {2, 3, 4, 5, 6, 7}])
+def test_a_sparse_file_that_shrinks_between_blocks(data: set[int]) -> None:
+    """Though where its data and holes were is known from the first block."""
+    blocks = tuple(Block(str(n), 4 * PAGE, 4 * n * PAGE) for n in range(4))
+    with memory_file() as path:
+        sparse(path, 16 * PAGE, data)
+        with open_image(path, layout=blocks) as image:
+            assert [page for page, _ in pages_of(image, 0)] == [0, 1, 2, 3]
+            os.truncate(path, 6 * PAGE)
+            with pytest.raises(ImageError, match="became shorter while it was read"):
+                list(image.runs(1))
+
+
+def test_blocks_ask_once_for_the_hole_that_all_lie_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a tmpfs each question walks to the answer."""
+    asked = []
+    seek = os.lseek
+
+    def counting(fd: int, position: int, whence: int) -> int:
+        asked.append(whence)
+        return seek(fd, position, whence)
+
+    blocks = tuple(Block(str(n), FS_BLOCK, n * FS_BLOCK) for n in range(64))
+    with memory_file() as path:
+        sparse(path, 64 * FS_BLOCK, set(range(63)))
+        with open_image(path, layout=blocks) as image:
+            monkeypatch.setattr(os, "lseek", counting)
+            holes = [hole for block in range(64) for _, hole in pages_of(image, block)]
+    pages = FS_BLOCK // PAGE
+    assert holes == [False] * 63 * pages + [True] * pages
+    assert asked.count(os.SEEK_HOLE) == 1
+
+
 def seek_fails(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def fail(fd: int, position: int, whence: int) -> int:
         raise OSError(number, os.strerror(number))

@@ -219,7 +219,7 @@ def test_a_malformed_record_costs_its_pages(
             rec.body = rec.body[:-12] + bytes(12)
         case _:
             rec.body += b"and more"
-    with pytest.raises(StreamError, match="restore --salvage saves"):
+    with pytest.raises(StreamError, match="; migcomp restore --salvage saves"):
         restored(whole.pack())
     lost = {8, 9} if grouping != "stream" else {8, 9, 14, 15, 20, 21}
     for take in (salvaged, through_a_pipe):

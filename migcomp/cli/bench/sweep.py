@@ -242,14 +242,7 @@ def _settings(
     else:
         if given("set_name"):
             raise click.UsageError("--plan takes the place of --set; give one of them")
-        try:
-            plan = read_plan(plan_file)
-        except OSError as error:
-            raise click.UsageError(
-                f"{plan_file} cannot be read: {error.strerror}"
-            ) from error
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+        plan = read_plan(plan_file)
         products, rounds = plan.products, plan.rounds
     needed = plan_file is not None or lists.codecs is not None
     try:

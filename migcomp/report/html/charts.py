@@ -10,6 +10,7 @@ stays text, and is no mathematics: it may come from outside.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -69,9 +70,21 @@ def extra() -> Iterator[None]:
 
 def require_extra() -> None:
     """Raises ExtraMissing, before any work is done in vain."""
-    with extra():
+    with extra(), _quiet():
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """matplotlib logs how it fares with its cache, which no reader asked for."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ def chart(
 
 @contextmanager
 def _style(ink: str) -> Iterator[None]:
-    with extra():
+    with extra(), _quiet():
         import matplotlib
 
     settings: dict[str, object] = {
@@ -139,6 +152,7 @@ def _style(ink: str) -> Iterator[None]:
     with (
         matplotlib.rc_context(settings),  # type: ignore[arg-type]
         warnings.catch_warnings(),
+        _quiet(),
     ):
         # Of letters that matplotlib's font does not have, the browser's do.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from migcomp.errors import ImageError
-from migcomp.plan.versions import parse_version
+from migcomp.errors import SetupError
 from migcomp.units import parse_bit_rate, parse_size, quoted
 
 _T = TypeVar("_T")
@@ -22,11 +21,11 @@ class Table:
         self._path, self._where = path, where
         self._known: list[str] = []
         if not isinstance(content, dict):
-            raise ImageError(f"{path}: {where} must be a table")
+            raise SetupError(f"{path}: {where} must be a table")
         self._content: dict[str, object] = content
 
     def fail(self, problem: str) -> NoReturn:
-        raise ImageError(f"{self._path}: {self._where}: {problem}")
+        raise SetupError(f"{self._path}: {self._where}: {problem}")
 
     def named(self, name: str) -> None:
         """From now on messages tell the name, too."""
@@ -39,7 +38,7 @@ class Table:
         self, key: str, kind: Callable[[object], _T], default: Any = _REQUIRED
     ) -> _T:
         """What ``kind`` makes of the value; it raises ValueError.  Without a default
-        the key must be there.  Raises ImageError."""
+        the key must be there.  Raises SetupError."""
         self._known.append(key)
         if key not in self._content:
             if default is _REQUIRED:
@@ -52,11 +51,24 @@ class Table:
             self.fail(f"{key} {error}")
 
     def end(self) -> None:
-        """Raises ImageError for keys that nobody took."""
+        """Raises SetupError for keys that nobody took."""
         for key in self._content:
             if key not in self._known:
                 known = ", ".join(self._known)
                 self.fail(f"there is no key {quoted(key)}; there are {known}")
+
+
+def tables(
+    path: str, content: Mapping[str, object], name: str, most: int
+) -> Iterator[Table]:
+    """Those in the array ``name`` of a file's content.  Raises SetupError."""
+    found = content.get(name, [])
+    if not isinstance(found, list):
+        raise SetupError(f"{path}: {name} must be an array of tables, [[{name}]]")
+    if len(found) > most:
+        raise SetupError(f"{path}: has more than {most:,} tables [[{name}]]")
+    for index, table in enumerate(found, 1):
+        yield Table(path, f"[[{name}]] {index}", table)
 
 
 def _shown(value: object) -> str:
@@ -79,17 +91,31 @@ def text(value: object) -> str:
     return value
 
 
-def texts(value: object) -> tuple[str, ...]:
-    """One, or an array of them."""
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise ValueError("must not be empty")
-    return tuple(text(each) for each in values)
+def several(
+    kind: Callable[[object], _T], most: int
+) -> Callable[[object], tuple[_T, ...]]:
+    """One, or an array of ``most`` at the most."""
+
+    def check(value: object) -> tuple[_T, ...]:
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ValueError("must not be empty")
+        if len(values) > most:
+            raise ValueError(f"has more than {most:,} values")
+        return tuple(map(kind, values))
+
+    return check
 
 
 def flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, and is {_shown(value)}")
+    return value
+
+
+def integer(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"must be a whole number, and is {_shown(value)}")
     return value
 
 
@@ -128,17 +154,26 @@ def one_of(*names: str) -> Callable[[object], str]:
     return check
 
 
+def parsed(parse: Callable[[str], _T], what: str) -> Callable[[object], _T]:
+    """A text that ``parse`` takes; ``what`` is as in 'a rate such as "10Gbit"'."""
+
+    def check(value: object) -> _T:
+        if not isinstance(value, str):
+            raise ValueError(f"must be {what}, and is {_shown(value)}")
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"is wrong: {error}") from error
+
+    return check
+
+
 def size(least: int) -> Callable[[object], int]:
     """Bytes, as a number or as in 64KiB."""
+    parse = parsed(parse_size, 'a size such as "4GiB" or 4096')
 
     def check(value: object) -> int:
-        if type(value) is int:
-            value = str(value)
-        if not isinstance(value, str):
-            raise ValueError(
-                f'must be a size such as "4GiB" or 4096, and is {_shown(value)}'
-            )
-        found = _said(parse_size, value)
+        found = parse(str(value) if type(value) is int else value)
         if found < least:
             raise ValueError(f"must be {least} bytes or more, and is {_shown(value)}")
         return found
@@ -146,23 +181,5 @@ def size(least: int) -> Callable[[object], int]:
     return check
 
 
-def rate(value: object) -> float:
-    """Bits a second, as in 10Gbit."""
-    if not isinstance(value, str):
-        raise ValueError(f'must be a rate such as "10Gbit", and is {_shown(value)}')
-    return _said(parse_bit_rate, value)
-
-
-def version(value: object) -> tuple[int, int]:
-    """Of QEMU."""
-    if not isinstance(value, str):
-        raise ValueError(f'must be a version such as "8.2", and is {_shown(value)}')
-    return _said(parse_version, value)
-
-
-def _said(parse: Callable[[str], _T], value: str) -> _T:
-    """Its own sentence, without the value as its subject."""
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ValueError(f"is wrong: {error}") from error
+#: Bits a second, as in 10Gbit.
+rate = parsed(parse_bit_rate, 'a rate such as "10Gbit"')
