@@ -11,7 +11,9 @@ from migcomp.bench.pareto import LINKS, Best, Point, best_links, front
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
 from migcomp.errors import ResultsError
+from migcomp.report.links import about, format_links
 from migcomp.report.parts import short_name
+from migcomp.units import format_link
 
 _UNSTEADY = 0.1  # relative MAD
 
@@ -106,8 +108,8 @@ def answer(case: Case) -> str:
     worth = len(case.front)
     count = len(case.figures)
     text = (
-        f"{worth} of {count} settings are worth having: of every other, one of them "
-        "makes as little and, but for noise, is as fast."
+        f"{worth} of {count} settings are worth having: each of the others is beaten "
+        "by one of these, which makes as little and, but for noise, is as fast."
         if worth < count
         else f"All {count} settings are worth having: none beats another in both size "
         "and speed."
@@ -119,6 +121,8 @@ def answer(case: Case) -> str:
         f"  Compression pays on links up to {format_link(end)}; beyond, the pages as "
         "they are would be there sooner."
     )
+    if narrow := about(case.best):
+        text += f"  {narrow}"
     noise = max(case.figures[number].noise for number in case.front)
     if noise > _UNSTEADY:
         text += (
@@ -156,14 +160,5 @@ def best_range(case: Case, number: int) -> str:
     """The links on which the setting of that number is the best."""
     for best in case.best:
         if best.index == number:
-            if not best.slowest:
-                return f"up to {format_link(best.fastest)}"
-            return f"{format_link(best.slowest)} to {format_link(best.fastest)}"
+            return format_links(best, format_link)
     return "none"
-
-
-def format_link(bytes_per_second: float) -> str:
-    bits = bytes_per_second * 8
-    if bits < 1e9:
-        return f"{bits / 1e6:.0f} Mbit/s"
-    return f"{bits / 1e9:.{0 if bits >= 1e11 else 1}f} Gbit/s"
