@@ -180,7 +180,8 @@ def test_charts_of_a_sweep(measured: Sweep) -> None:
             assert picture.count("currentColor") > 3
             assert "#010203" not in picture
         assert chart.wide != chart.narrow
-        assert all(len(row) == len(chart.table.headings) for row in chart.table.rows)
+        for table in chart.tables:
+            assert all(len(row) == len(table.headings) for row in table.rows)
 
 
 def test_charts_need_their_figures(measured: Sweep) -> None:

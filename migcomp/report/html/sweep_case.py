@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 from migcomp.bench.pareto import LINKS, Best, Point, best_links, front
 from migcomp.bench.sweep_figures import Figures
@@ -16,6 +17,7 @@ from migcomp.report.parts import short_name
 from migcomp.units import format_link
 
 _UNSTEADY = 0.1  # relative MAD
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,21 @@ class Case:
         last = {id(members[-1]) for members in self.by_family.values()}
         return [each for each in self.figures if id(each) in last]
 
+    def drawn(self, families: Sequence[Family], most: int) -> list[Family]:
+        """At most so many, in their order: those with a setting worth having, as far
+        as there is room, and every so many of the others, so that all kinds are
+        there."""
+        best = {family(self.figures[number].setting) for number in self.front}
+        chosen = set(_every([f for f in families if f in best], most))
+        others = [each for each in families if each not in best]
+        chosen.update(_every(others, most - len(chosen)))
+        return [each for each in families if each in chosen]
+
+    def rows(self, most: int) -> list[Figures]:
+        """The settings of ``widest`` that a chart with a row for each draws."""
+        drawn = self.drawn([family(each.setting) for each in self.widest], most)
+        return [each for each in self.widest if family(each.setting) in drawn]
+
     def warm_ups(self) -> Iterator[SweepSample]:
         for each in self.figures:
             if each.series.warm_up is not None:
@@ -65,6 +82,18 @@ class Family:
 
 def family(setting: Setting) -> Family:
     return Family(setting.codec, setting.level, setting.grouping, setting.dedup)
+
+
+def _every(items: Sequence[_Item], most: int) -> Sequence[_Item]:
+    """At most ``most`` of them, evenly spread."""
+    return items[:: -(-len(items) // most) or 1] if most else ()
+
+
+def drawn_of(drawn: Sized, there: Sized, what: str) -> str:
+    """A sentence for where a chart leaves some out, and its figures none."""
+    if len(drawn) == len(there):
+        return ""
+    return f" Drawn are {len(drawn)} of {len(there)} {what}; the figures have all."
 
 
 def titles(sweeps: Mapping[str, Sweep]) -> dict[tuple[str, str], str]:
