@@ -25,6 +25,7 @@ from migcomp.report.html.sweep_case import (
 )
 from migcomp.report.html.sweep_charts import charts
 from migcomp.units import format_link
+from tests.pages.full_sweep import full_sweep
 from tests.pages.results import SAMPLES, SETTINGS, measure
 
 PATH = "results.jsonl"
@@ -229,6 +230,28 @@ def test_many_settings_and_long_names(measured: Sweep) -> None:
     assert "<b>" not in text
     assert "\x07" not in text
     assert text.count("<tr") > len(settings)
+
+
+def test_a_full_sweep_makes_a_page_of_bounded_size() -> None:
+    """Counted, not timed: a browser's work grows with elements, ours with bytes."""
+    sweep = full_sweep()
+    text = to_html({PATH: sweep}).decode()
+    settings = len(sweep.plan.settings)
+    assert settings == 432
+    assert len(text) <= 4096 * settings
+    assert text.count("<") <= 200 * settings
+    assert "Drawn are 40 of 432 settings; the figures have all." in text
+
+
+def test_ranges_of_links_have_two_ends_or_one() -> None:
+    case = only_case(full_sweep())
+    ranges = [best_range(case, number) for number in case.front]
+    assert ranges[0].startswith("up to ")
+    for told in ranges:
+        low, to, high = told.partition(" to ")
+        assert not to or low.partition(" ")[0] != high.partition(" ")[0]
+    assert sum(told.startswith("about ") for told in ranges) > 5
+    assert "beats its neighbours by less than 5 %" in answer(case)
 
 
 def test_progress(measured: Sweep) -> None:
