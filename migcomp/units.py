@@ -95,6 +95,14 @@ def format_bit_rate(bytes_per_second: float) -> str:
     return f"{_thousands(bytes_per_second * 8 / 1e6)} Mbit/s"
 
 
+def format_link(bytes_per_second: float) -> str:
+    """Of a link, with three significant digits: ``13.1 Mbit/s``, ``1.89 Gbit/s``."""
+    mbits = bytes_per_second * 8 / 1e6
+    if mbits < 999.5:
+        return f"{_three_digits(mbits)} Mbit/s"
+    return f"{_thousands(mbits / 1000)} Gbit/s"
+
+
 def format_seconds(seconds: float) -> str:
     """As in ``12.3 ms`` or ``1.25 s``."""
     for factor, unit in ((1e-6, "ns"), (1e-3, "us"), (1.0, "ms")):

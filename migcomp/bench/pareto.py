@@ -20,6 +20,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: The fastest over the slowest of links that are hardly worth telling apart.
+_NARROW = 1.05
+
 #: Bytes per second of links with a name.
 LINKS = (
     ("100 Mbit/s", 12.5e6),
@@ -70,6 +73,17 @@ class Best:
     index: int
     slowest: float
     fastest: float
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the point is the best by less than 5 % wherever it is.
+
+        It takes over where its rate times the link is the speed of the one before,
+        and the next where the next's rate times the link is its speed: fastest over
+        slowest is what it gains over the one's speed times what it gains over the
+        other's rate.
+        """
+        return self.fastest < _NARROW * self.slowest
 
 
 def front(points: Sequence[Point]) -> list[int]:

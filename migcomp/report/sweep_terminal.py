@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migcomp.bench.pareto import Best
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweepMachine
 from migcomp.report.bars import bar
+from migcomp.report.links import about, format_links
 from migcomp.report.parts import print_indented, print_text, short_name
 from migcomp.report.printable import printable
 from migcomp.report.sweep_advice import advice
@@ -51,6 +51,8 @@ def render(sweep: Sweep, console: Console) -> None:
         "(MAD of the time); links and what helps are told by the pages that are not "
         "zero, which QEMU sends as a few bytes anyway",
     )
+    if narrow := about(best for figures in by_image(sweep) for best in figures.best):
+        print_text(console, narrow)
     for machine in sweep.machines:
         print_text(console, _where(machine))
     for sentence in advice(sweep):
@@ -72,7 +74,7 @@ def _links(figures: ImageFigures) -> Table:
     for best in figures.best:
         found = figures.figures[best.index]
         grid.add_row(
-            _links_of(best),
+            format_links(best, format_bit_rate),
             Text(found.setting.name, style=_FRONT),
             f"rate {found.rate:.2f}",
             format_rate(found.speed),
@@ -85,11 +87,6 @@ def _links(figures: ImageFigures) -> Table:
         "",
     )
     return grid
-
-
-def _links_of(best: Best) -> str:
-    to = format_bit_rate(best.fastest)
-    return f"{format_bit_rate(best.slowest)} to {to}" if best.slowest else f"up to {to}"
 
 
 def _settings(figures: ImageFigures, console: Console) -> Table:

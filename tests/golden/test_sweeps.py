@@ -16,9 +16,12 @@ import pytest
 from migcomp.bench.compare import compare
 from migcomp.bench.results_file import read_results
 from migcomp.report.compare_figures import compare_table
+from migcomp.report.html.sweep import to_html
 from migcomp.report.sweep_figures import sweep_table
 from migcomp.report.sweep_json import compare_to_json, sweep_to_json
 from migcomp.report.tables import to_csv, to_markdown, to_prometheus
+from tests.golden.pages import steady
+from tests.pages.full_sweep import SETTINGS, full_sweep
 from tests.sweeps import IMAGE, make_sweep, setting
 
 FOLDER = Path(__file__).parent / "sweeps"
@@ -30,12 +33,15 @@ SWEEP = make_sweep(
     }
 )
 COMPARISON = compare(SWEEP, SWEEP, ("a", "b"))
+#: Has every chart, and ranges of links that are narrow.
+LARGER = full_sweep([s for s in SETTINGS if s.level == 1 and s.threads > 2])
 
 FORMS: dict[str, Callable[[], str]] = {
     "show.csv": lambda: to_csv(sweep_table(SWEEP)),
     "show.md": lambda: to_markdown(sweep_table(SWEEP)),
     "show.prom": lambda: to_prometheus(sweep_table(SWEEP)),
     "show.json": lambda: json.dumps(sweep_to_json(SWEEP), indent=1) + "\n",
+    "page.html": lambda: steady(to_html({"larger.results": LARGER})),
     "compare.csv": lambda: to_csv(compare_table(COMPARISON)),
     "compare.md": lambda: to_markdown(compare_table(COMPARISON)),
     "compare.prom": lambda: to_prometheus(compare_table(COMPARISON)),

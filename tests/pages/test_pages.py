@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import command
 from tests.pages.browser import Browser, chromium
+from tests.pages.full_sweep import full_sweep, write
 from tests.pages.results import SAMPLES, measure
 
 WIDTHS = (1280, 390)
@@ -87,6 +88,16 @@ def sweep_page(folder: Path) -> Path:
     shutil.copy(SAMPLES / "idle-4m.raw", image)
     results = measure(folder / "results.jsonl", [SAMPLES / "heap-8m.raw", image])
     page = folder / "sweep.html"
+    done = command("report", results, "-o", page)
+    assert done.code == 0, done.errors
+    return page
+
+
+@pytest.fixture(scope="module")
+def full_page(folder: Path) -> Path:
+    """Of 432 settings, of which 35 are worth having."""
+    page = folder / "full.html"
+    results = write(full_sweep(), folder / "full.jsonl")
     done = command("report", results, "-o", page)
     assert done.code == 0, done.errors
     return page
@@ -188,6 +199,45 @@ def test_the_answer_comes_first(browser: Browser, sweep_page: Path) -> None:
         "document.querySelector('tbody td').getBoundingClientRect().right"
     )
     assert right <= 390
+
+
+#: Frames of tables that hold more than they show.
+HIDING = """
+[...document.querySelectorAll("details")].forEach((each) => each.open = true),
+[...document.querySelectorAll(".scroll")]
+  .filter((each) => each.scrollWidth > each.clientWidth)
+  .map((each) => each.ariaLabel)
+"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_full_sweep(browser: Browser, full_page: Path, width: int) -> None:
+    browser.open(full_page, width)
+    hiding = browser.run(HIDING)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run(OUTSIDE) == []
+    assert browser.run(OVERLAPS) == []
+    assert browser.run(CUT) == []
+    if width == WIDTHS[0]:
+        assert hiding == []
+        return
+    # The answer is whole, and names stay when a table is moved to its other end.
+    assert "worth having and more" not in hiding
+    assert "link and more" not in hiding
+    assert "All settings of full.raw" in hiding
+    ends = browser.run("""(() => {
+        const frame = document.querySelector("table.sortable").parentElement;
+        frame.scrollLeft = 1e6;
+        const row = frame.querySelector("tbody tr");
+        const [name, last] = [row.cells[0], row.lastElementChild]
+          .map((each) => each.getBoundingClientRect());
+        return [name.left - frame.getBoundingClientRect().left,
+                frame.getBoundingClientRect().right - last.right,
+                name.right < last.left];
+    })()""")
+    assert abs(ends[0]) <= 1
+    assert ends[1] >= -1
+    assert ends[2]
 
 
 def test_sorting(browser: Browser, sweep_page: Path) -> None:

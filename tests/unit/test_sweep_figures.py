@@ -105,6 +105,33 @@ def test_ranges_of_links_join() -> None:
     assert best_links([]) == []
 
 
+@given(
+    st.lists(st.floats(1, 1.04), min_size=2, max_size=9),
+    st.lists(st.floats(1, 1.04), min_size=9, max_size=9),
+    st.floats(0, 1),
+)
+def test_what_is_narrow_hardly_beats_its_neighbours(
+    slower: list[float], smaller: list[float], place: float
+) -> None:
+    """Points side by side: by how much each is slower, and smaller, than the next."""
+    points = [Point(1.5, 1e9)]
+    for less, more in zip(slower, smaller, strict=False):
+        points.append(Point(points[-1].rate * more, points[-1].speed / less))
+    found = best_links(points)
+    for one, best, other in zip(found, found[1:], found[2:], strict=False):
+        link = best.slowest + place * (best.fastest - best.slowest)
+        most = points[best.index].on_link(link)
+        if best.is_narrow:
+            for neighbour in (one, other):
+                assert most <= 1.05 * points[neighbour.index].on_link(link) * (1 + 1e-9)
+
+
+def test_what_is_narrow() -> None:
+    assert Best(0, 100.0, 104.9).is_narrow
+    assert not Best(0, 100.0, 105.1).is_narrow
+    assert not Best(0, 0.0, 0.001).is_narrow
+
+
 def test_named_links_are_in_bytes() -> None:
     for name, link in LINKS:
         number, unit = name.split()

@@ -20,11 +20,12 @@ from migcomp.report.html.sweep_case import (
     answer,
     best_range,
     cases,
-    format_link,
     link_rows,
     titles,
 )
 from migcomp.report.html.sweep_charts import charts
+from migcomp.units import format_link
+from tests.pages.full_sweep import full_sweep
 from tests.pages.results import SAMPLES, SETTINGS, measure
 
 PATH = "results.jsonl"
@@ -107,9 +108,8 @@ def test_the_answer(measured: Sweep) -> None:
     # The second makes an eighth in 2 s; from a link on that takes a quarter in as
     # long, the first is better.
     assert best_range(case, 1) == f"up to {format_link(nonzero / 8)}"
-    assert best_range(case, 0) == (
-        f"{format_link(nonzero / 8)} to {format_link(nonzero)}"
-    )
+    low, high = format_link(nonzero / 8), format_link(nonzero)
+    assert best_range(case, 0) == f"{low.removesuffix(' Mbit/s')} to {high}"
     assert best_range(case, 2) == "none"
 
 
@@ -150,12 +150,6 @@ def test_nothing_but_zero_pages(tmp_path: Path) -> None:
     assert b"nothing to compress" in to_html({PATH: sweep})
 
 
-def test_names_of_links() -> None:
-    assert format_link(12.5e6) == "100 Mbit/s"
-    assert format_link(125e6) == "1.0 Gbit/s"
-    assert format_link(12.5e9) == "100 Gbit/s"
-
-
 def test_titles_tell_images_apart() -> None:
     def sweep(*paths: str) -> Sweep:
         images = tuple(SweptImage(path, "raw", 4096, 4096) for path in paths)
@@ -187,7 +181,8 @@ def test_charts_of_a_sweep(measured: Sweep) -> None:
             assert picture.count("currentColor") > 3
             assert "#010203" not in picture
         assert chart.wide != chart.narrow
-        assert all(len(row) == len(chart.table.headings) for row in chart.table.rows)
+        for table in chart.tables:
+            assert all(len(row) == len(table.headings) for row in table.rows)
 
 
 def test_charts_need_their_figures(measured: Sweep) -> None:
@@ -235,6 +230,28 @@ def test_many_settings_and_long_names(measured: Sweep) -> None:
     assert "<b>" not in text
     assert "\x07" not in text
     assert text.count("<tr") > len(settings)
+
+
+def test_a_full_sweep_makes_a_page_of_bounded_size() -> None:
+    """Counted, not timed: a browser's work grows with elements, ours with bytes."""
+    sweep = full_sweep()
+    text = to_html({PATH: sweep}).decode()
+    settings = len(sweep.plan.settings)
+    assert settings == 432
+    assert len(text) <= 4096 * settings
+    assert text.count("<") <= 200 * settings
+    assert "Drawn are 40 of 432 settings; the figures have all." in text
+
+
+def test_ranges_of_links_have_two_ends_or_one() -> None:
+    case = only_case(full_sweep())
+    ranges = [best_range(case, number) for number in case.front]
+    assert ranges[0].startswith("up to ")
+    for told in ranges:
+        low, to, high = told.partition(" to ")
+        assert not to or low.partition(" ")[0] != high.partition(" ")[0]
+    assert sum(told.startswith("about ") for told in ranges) > 5
+    assert "beats its neighbours by less than 5 %" in answer(case)
 
 
 def test_progress(measured: Sweep) -> None:

@@ -69,7 +69,7 @@ def test_a_sweep_on_the_terminal(width: int) -> None:
     # Half of the pages are zero.  The slow one is overtaken where 2 times the link
     # reaches its 4.096 MB/s, and the quick one where the link does its 8.192 MB/s.
     assert re.search(r"up to 16\.4 Mbit/s +zstd-19 packet x2 +rate 8\.00 +8\.19", text)
-    assert re.search(r"16\.4 Mbit/s to 65\.5 Mbit/s +lz4-1 packet x1 +rate 4\.00", text)
+    assert re.search(r"16\.4 to 65\.5 Mbit/s +lz4-1 packet x1 +rate 4\.00", text)
     assert re.search(r"from 65\.5 Mbit/s +no compression", text)
     rows = {
         name: next(line for line in lines if line.startswith(f"  {name}"))

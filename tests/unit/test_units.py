@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from migcomp.units import (
     format_bit_rate,
     format_count,
+    format_link,
     format_rate,
     format_seconds,
     format_share,
@@ -113,6 +114,22 @@ def test_seconds_take_a_fitting_unit(seconds: float, text: str) -> None:
 def test_rates_are_decimal() -> None:
     assert format_rate(812e6) == "812 MB/s"
     assert format_bit_rate(812e6) == "6,496 Mbit/s"
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_second", "text"),
+    [
+        (1.634e6, "13.1 Mbit/s"),
+        (12.5e6, "100 Mbit/s"),
+        (124.9e6, "999 Mbit/s"),
+        (124.99e6, "1.00 Gbit/s"),
+        (236.2e6, "1.89 Gbit/s"),
+        (12.5e9, "100 Gbit/s"),
+        (1e12, "8,000 Gbit/s"),
+    ],
+)
+def test_links_have_three_digits(bytes_per_second: float, text: str) -> None:
+    assert format_link(bytes_per_second) == text
 
 
 def test_counts_and_shares() -> None:

@@ -35,9 +35,9 @@ _LABEL_MOST = 24  # letters
 _LETTER_INCHES = 0.075
 _KEY_INCHES = 0.4  # what a legend has beside a label
 
-#: Of a chart that has a row for each of many.
+#: Of a chart that has a row for each of many; with all it fits on a sheet of paper.
 ROW_INCHES = 0.24
-ROWS_MOST = 60
+ROWS_MOST = 40
 #: That can be told apart in one chart.
 LINES_MOST = 6
 
@@ -89,22 +89,23 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Table:
-    """The figures of a chart; all columns but the first hold numbers."""
+    """``words``: how many columns, from the first on, hold text and not numbers."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: int = 1
 
 
 @dataclass(frozen=True)
 class Chart:
-    """``description``: what one sees, for those who do not."""
+    """``description``: what one sees, for those who do not; ``tables``: its figures."""
 
     key: str
     title: str
     description: str
     wide: str
     narrow: str
-    table: Table
+    tables: Sequence[Table]
 
 
 def chart(
@@ -112,8 +113,7 @@ def chart(
     title: str,
     description: str,
     draw: Draw,
-    table: Table,
-    *,
+    *tables: Table,
     height: float = 3.4,
 ) -> Chart:
     """``draw`` gets the axes, and whether they are narrow; ``height`` in inches.
@@ -124,7 +124,7 @@ def chart(
         size: _svg(f"{key}-{size}", title, description, draw, width, height)
         for size, width in _WIDTHS.items()
     }
-    return Chart(key, title, description, drawn["wide"], drawn["narrow"], table)
+    return Chart(key, title, description, drawn["wide"], drawn["narrow"], tables)
 
 
 @contextmanager

@@ -133,16 +133,18 @@ def _section(case: Case, key: str) -> Section:
 def _front(case: Case) -> Table:
     rows = [
         (
-            case.figures[number].setting.name,
+            f"{place} {case.figures[number].setting.name}",
             best_range(case, number),
             f"{case.points[number].rate:.2f}",
-            format_rate(case.points[number].speed),
+            f"{case.points[number].speed / 1e6:,.0f}",
             f"{case.figures[number].cpu_seconds_per_gib:.2f}",
         )
-        for number in case.front
+        for place, number in enumerate(case.front, 1)
     ]
     return Table(
-        ("worth having", "best on links", "rate", "non-zero memory", "CPU s/GiB"), rows
+        ("worth having", "best on links", "rate", "non-zero MB/s", "CPU s/GiB"),
+        rows,
+        words=2,
     )
 
 
@@ -157,7 +159,7 @@ def _links(case: Case) -> Table:
                 format_rate(row.guest_bytes_per_second),
             )
         )
-    return Table(("link", "take", "times as fast", "guest memory"), rows)
+    return Table(("link", "take", "times as fast", "guest memory"), rows, words=2)
 
 
 def _cells(each: Figures, case: Case, number: int) -> list[Cell]:

@@ -24,19 +24,20 @@ from migcomp.report.html.charts import (
     rows_axis,
 )
 from migcomp.report.html.maps import Color, map_drawing, shade
-from migcomp.report.html.sweep_case import Case, family
+from migcomp.report.html.sweep_case import Case, Family, drawn_of, family
 from migcomp.report.memory_map import format_address
 from migcomp.results import Region
-from migcomp.units import format_count, format_size
+from migcomp.units import format_count, format_share, format_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MIB = 1 << 20
+_CLASSES = 8  # of compressed sizes, in a table of all settings
 
 
 def classes_chart(case: Case, key: str) -> Chart:
-    shown = case.widest[:ROWS_MOST]
+    shown = case.rows(ROWS_MOST)
     size = shown[0].image.page_size
     parts = {
         "compressed": COLORS[2],
@@ -73,7 +74,8 @@ def classes_chart(case: Case, key: str) -> Chart:
         key,
         "Bytes by class of page",
         "What compressed and normal pages take of the stream, and what is neither. Of "
-        f"the guest's memory, {told} take no more than framing.",
+        f"the guest's memory, {told} take no more than framing."
+        + drawn_of(shown, case.widest, "ways to compress"),
         draw,
         Table(
             ("setting", "stream", *parts, "zero", "same-filled", "deduplicated"),
@@ -87,7 +89,7 @@ def classes_chart(case: Case, key: str) -> Chart:
                         for row in page_classes(each.result, size)[:3]
                     ),
                 )
-                for each in shown
+                for each in case.widest
             ],
         ),
         height=1.2 + ROW_INCHES * len(shown),
@@ -95,52 +97,74 @@ def classes_chart(case: Case, key: str) -> Chart:
 
 
 def page_sizes_chart(case: Case, key: str) -> Chart | None:
-    counts: dict[str, tuple[int, ...]] = {}
-    for each in case.figures:
-        warm_up = each.series.warm_up
-        if warm_up is not None and warm_up.page_sizes is not None:
-            counts.setdefault(family(each.setting).name, warm_up.page_sizes)
-    counts = {
-        name: sizes
-        for name, sizes in counts.items()
-        if len(sizes) == PAGE_SIZE_STEPS and min(sizes) >= 0 < max(sizes)
-    }
+    counts = _page_sizes(case)
     if not counts:
         return None
-    quarter = PAGE_SIZE_STEPS // 4
-    small = {name: sum(sizes[:quarter]) / sum(sizes) for name, sizes in counts.items()}
     step = case.figures[0].image.page_size // PAGE_SIZE_STEPS
     edges = [step * n for n in range(PAGE_SIZE_STEPS + 1)]
-    shown = list(counts)[:LINES_MOST]
+    shown = case.drawn(list(counts), LINES_MOST)
 
     def draw(axes: Axes, narrow: bool) -> None:
-        for name, color in zip(shown, cycle(COLORS)):
+        for each, color in zip(shown, cycle(COLORS)):
             axes.stairs(
-                counts[name], edges, color=color, label=label(name), linewidth=1.4
+                counts[each], edges, color=color, label=label(each.name), linewidth=1.4
             )
         axes.set_xlim(0, edges[-1])
         axes.set_xlabel("bytes that a page compresses to")
         axes.set_ylabel("pages")
         legend_above(axes)
 
-    told = "; ".join(f"{name} {100 * small[name]:.0f} %" for name in shown)
+    quarter = PAGE_SIZE_STEPS // 4
+    told = "; ".join(
+        f"{each.name} {format_share(sum(counts[each][:quarter]), sum(counts[each]))}"
+        for each in shown
+    )
+    wide = PAGE_SIZE_STEPS // _CLASSES
     return chart(
         key,
         "Sizes of compressed pages",
         "Each compressed by itself. Of the pages that shrink, these shares take a "
-        f"quarter of their size at most: {told}.",
+        f"quarter of their size at most: {told}."
+        + drawn_of(shown, counts, "ways to compress"),
         draw,
         Table(
-            ("at most", *counts),
+            ("pages of at most", *map(format_size, edges[wide::wide])),
+            [
+                (
+                    each.name,
+                    *(
+                        format_count(sum(sizes[n : n + wide]))
+                        for n in range(0, PAGE_SIZE_STEPS, wide)
+                    ),
+                )
+                for each, sizes in counts.items()
+            ],
+        ),
+        Table(
+            ("as drawn, at most", *(each.name for each in shown)),
             [
                 (
                     format_size(edges[n + 1]),
-                    *(format_count(c[n]) for c in counts.values()),
+                    *(format_count(counts[f][n]) for f in shown),
                 )
                 for n in range(PAGE_SIZE_STEPS)
             ],
         ),
     )
+
+
+def _page_sizes(case: Case) -> dict[Family, tuple[int, ...]]:
+    """Pages by compressed size, of those families of which they were counted."""
+    counts: dict[Family, tuple[int, ...]] = {}
+    for each in case.figures:
+        warm_up = each.series.warm_up
+        if warm_up is not None and warm_up.page_sizes is not None:
+            counts.setdefault(family(each.setting), warm_up.page_sizes)
+    return {
+        each: sizes
+        for each, sizes in counts.items()
+        if len(sizes) == PAGE_SIZE_STEPS and min(sizes) >= 0 < max(sizes)
+    }
 
 
 def map_chart(case: Case, key: str) -> Chart | None:

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 from migcomp.bench.pareto import LINKS, Best, Point, best_links, front
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
 from migcomp.errors import ResultsError
+from migcomp.report.links import about, format_links
 from migcomp.report.parts import short_name
+from migcomp.units import format_link
 
 _UNSTEADY = 0.1  # relative MAD
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,21 @@ class Case:
         last = {id(members[-1]) for members in self.by_family.values()}
         return [each for each in self.figures if id(each) in last]
 
+    def drawn(self, families: Sequence[Family], most: int) -> list[Family]:
+        """At most so many, in their order: those with a setting worth having, as far
+        as there is room, and every so many of the others, so that all kinds are
+        there."""
+        best = {family(self.figures[number].setting) for number in self.front}
+        chosen = set(_every([f for f in families if f in best], most))
+        others = [each for each in families if each not in best]
+        chosen.update(_every(others, most - len(chosen)))
+        return [each for each in families if each in chosen]
+
+    def rows(self, most: int) -> list[Figures]:
+        """The settings of ``widest`` that a chart with a row for each draws."""
+        drawn = self.drawn([family(each.setting) for each in self.widest], most)
+        return [each for each in self.widest if family(each.setting) in drawn]
+
     def warm_ups(self) -> Iterator[SweepSample]:
         for each in self.figures:
             if each.series.warm_up is not None:
@@ -63,6 +82,18 @@ class Family:
 
 def family(setting: Setting) -> Family:
     return Family(setting.codec, setting.level, setting.grouping, setting.dedup)
+
+
+def _every(items: Sequence[_Item], most: int) -> Sequence[_Item]:
+    """At most ``most`` of them, evenly spread."""
+    return items[:: -(-len(items) // most) or 1] if most else ()
+
+
+def drawn_of(drawn: Sized, there: Sized, what: str) -> str:
+    """A sentence for where a chart leaves some out, and its figures none."""
+    if len(drawn) == len(there):
+        return ""
+    return f" Drawn are {len(drawn)} of {len(there)} {what}; the figures have all."
 
 
 def titles(sweeps: Mapping[str, Sweep]) -> dict[tuple[str, str], str]:
@@ -106,8 +137,8 @@ def answer(case: Case) -> str:
     worth = len(case.front)
     count = len(case.figures)
     text = (
-        f"{worth} of {count} settings are worth having: of every other, one of them "
-        "makes as little and, but for noise, is as fast."
+        f"{worth} of {count} settings are worth having: each of the others is beaten "
+        "by one of these, which makes as little and, but for noise, is as fast."
         if worth < count
         else f"All {count} settings are worth having: none beats another in both size "
         "and speed."
@@ -119,6 +150,8 @@ def answer(case: Case) -> str:
         f"  Compression pays on links up to {format_link(end)}; beyond, the pages as "
         "they are would be there sooner."
     )
+    if narrow := about(case.best):
+        text += f"  {narrow}"
     noise = max(case.figures[number].noise for number in case.front)
     if noise > _UNSTEADY:
         text += (
@@ -156,14 +189,5 @@ def best_range(case: Case, number: int) -> str:
     """The links on which the setting of that number is the best."""
     for best in case.best:
         if best.index == number:
-            if not best.slowest:
-                return f"up to {format_link(best.fastest)}"
-            return f"{format_link(best.slowest)} to {format_link(best.fastest)}"
+            return format_links(best, format_link)
     return "none"
-
-
-def format_link(bytes_per_second: float) -> str:
-    bits = bytes_per_second * 8
-    if bits < 1e9:
-        return f"{bits / 1e6:.0f} Mbit/s"
-    return f"{bits / 1e9:.{0 if bits >= 1e11 else 1}f} Gbit/s"

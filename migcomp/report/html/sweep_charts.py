@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from migcomp.report.html.charts import (
     rows_axis,
 )
 from migcomp.report.html.sweep_bytes import classes_chart, map_chart, page_sizes_chart
-from migcomp.report.html.sweep_case import Case, Family, family
+from migcomp.report.html.sweep_case import Case, drawn_of
 from migcomp.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _TIMES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "most": "most"}
 _MARKERS = "osD^v"
-_NUMBERS_MOST = 8  # of the points worth having
+_NAMES_MOST = 8  # of the points worth having, in words
+_POINTS = 72  # to the inch
+_NUMBER_POINTS = 16  # what a number takes
 _POWERS_ENOUGH = 2  # of ten, with a label on an axis
 
 
@@ -80,31 +82,25 @@ def _front(case: Case, key: str) -> Chart | None:
             markersize=6,
             label="worth having",
         )
-        # Every so many have their number, so that none lies on another.
-        step = -(-len(chosen) // _NUMBERS_MOST)
-        for number, n in list(enumerate(chosen))[::step]:
-            axes.annotate(
-                str(number + 1),
-                (speeds[n], rates[n]),
-                xytext=(5, -13 if number // step % 2 else 5),
-                textcoords="offset points",
-                fontweight="bold",
-            )
         axes.set_xscale("log")
+        _number(axes, [(speeds[n], rates[n]) for n in chosen])
         _label_decades(axes, narrow)
         axes.set_xlabel("MB/s of guest memory that is not zero")
         axes.set_ylabel("rate")
         legend_above(axes)
 
     numbered = {n: str(place + 1) for place, n in enumerate(case.front)}
-    best = ", ".join(
-        f"{place} {case.figures[n].setting.name}" for n, place in numbered.items()
+    best = [f"{place} {case.figures[n].setting.name}" for n, place in numbered.items()]
+    told = (
+        f"Worth having are {', '.join(best)}."
+        if len(best) <= _NAMES_MOST
+        else f"{len(best)} are worth having; the table above has their numbers."
     )
     return chart(
         key,
         "Rate against speed",
         "Further up is smaller, further right is faster; bars are the noise (MAD). "
-        f"Worth having are {best}.",
+        f"{told}",
         draw,
         Table(
             ("setting", "number", "rate", "speed", "noise"),
@@ -121,6 +117,26 @@ def _front(case: Case, key: str) -> Chart | None:
         ),
         height=3.8,
     )
+
+
+def _number(axes: Axes, front: Sequence[tuple[float, float]]) -> None:
+    """Above and right of each point, where no other is, or it would be beaten; unless
+    it would lie on the number before."""
+    axes.autoscale_view()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    last = -math.inf, -math.inf
+    for number, point in enumerate(front, 1):
+        x, y = axes.transData.transform(point) * _POINTS / figure.dpi
+        if max(abs(x - last[0]), abs(y - last[1])) >= _NUMBER_POINTS:
+            axes.annotate(
+                str(number),
+                point,
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontweight="bold",
+            )
+            last = x, y
 
 
 def _plain(value: float, _place: float) -> str:
@@ -151,7 +167,7 @@ def _scaling(case: Case, key: str) -> Chart | None:
     families = {f: members for f, members in case.by_family.items() if len(members) > 1}
     if not families:
         return None
-    shown = _front_first(case, families)[:LINES_MOST]
+    shown = case.drawn(list(families), LINES_MOST)
 
     def draw(axes: Axes, narrow: bool) -> None:
         most = max(m.setting.threads for f in shown for m in families[f])
@@ -175,12 +191,11 @@ def _scaling(case: Case, key: str) -> Chart | None:
         axes.set_ylim(bottom=0)
         legend_above(axes)
 
-    left_out = len(families) - len(shown)
     return chart(
         key,
         "Scaling by threads",
         "How many times as fast as with the fewest threads, and what would be ideal."
-        + (f" The figures have {left_out} more." if left_out else ""),
+        + drawn_of(shown, families, "ways to compress"),
         draw,
         Table(
             ("setting", "speed", "times as fast"),
@@ -200,17 +215,11 @@ def _speedups(members: Sequence[Figures]) -> list[float]:
     return [first.setting.threads * m.speed / first.speed for m in members]
 
 
-def _front_first(case: Case, families: Iterable[Family]) -> list[Family]:
-    """Those that have a setting worth having before the others."""
-    best = {family(case.figures[number].setting) for number in case.front}
-    return sorted(families, key=lambda each: each not in best)
-
-
 # --- Times --------------------------------------------------------------------------
 
 
 def _request_times(case: Case, key: str) -> Chart | None:
-    shown = case.widest[:ROWS_MOST]
+    shown = case.rows(ROWS_MOST)
     if not any(each.request_seconds("most") for each in shown):
         return None
 
@@ -237,7 +246,8 @@ def _request_times(case: Case, key: str) -> Chart | None:
         key,
         "Time of a request",
         "The median of the rounds, of percentiles over the requests of a run: a "
-        "request is up to 512 KiB of memory.",
+        "request is up to 512 KiB of memory."
+        + drawn_of(shown, case.figures, "settings"),
         draw,
         Table(
             ("setting", *_TIMES.values()),
@@ -259,7 +269,7 @@ def _request_times(case: Case, key: str) -> Chart | None:
 
 
 def _cpu(case: Case, key: str) -> Chart:
-    shown = case.widest[:ROWS_MOST]
+    shown = case.rows(ROWS_MOST)
 
     def draw(axes: Axes, narrow: bool) -> None:
         costs = [each.cpu_seconds_per_gib for each in shown]
@@ -277,7 +287,7 @@ def _cpu(case: Case, key: str) -> Chart:
         key,
         "CPU time",
         "For each GiB of guest memory, of all threads together, in the median round; "
-        "bars are the noise (MAD).",
+        "bars are the noise (MAD)." + drawn_of(shown, case.figures, "settings"),
         draw,
         Table(
             ("setting", "CPU s/GiB", "noise"),
