@@ -294,7 +294,7 @@ class _Evacuation:
         cpus = self._network.cpus[kind.guests.host]
         threads = self._network.threads * len(migration.names)
         cpus.alter(self._sharing.now, 0.0, threads)
-        self._sharing.changed()
+        self._sharing.changed(cpus)
         self._go_on(migration, None)
 
     def _go_on(self, migration: _Migration, took: float | None) -> None:
@@ -337,9 +337,10 @@ class _Evacuation:
         ]
         number = len(migration.names)
         busy, threads = number * guests.busy_cpus, number * self._network.threads
-        self._network.cpus[guests.host].alter(now, -busy, -threads)
+        cpus = self._network.cpus[guests.host]
+        cpus.alter(now, -busy, -threads)
+        self._sharing.changed(cpus)
         self._network.cpus[migration.destination].alter(now, busy, 0)
-        self._sharing.changed()
         self._empty[guests.host] = now
         if queue := self._queues[guests.host]:
             self._begin(queue.popleft())

@@ -12,7 +12,8 @@ takes: links and CPUs may be shared.  It yields a ``Send``; whoever drives it an
 with the seconds that this took, ``Send.at_least`` or more, and the time that passes
 for the migration is the sum of the answers.  On a link that it has for itself the
 answer is ``Send.seconds(rate)``.  While nothing can happen many windows are one
-``Send``; near the end each is about a section.  It returns the ``Prediction``::
+``Send``, and of a migration that does not converge many rounds; near the end of a
+round each is about a section.  It returns the ``Prediction``::
 
     migration = Course(...).run()
     try:
@@ -47,6 +48,10 @@ _NS = 1e9
 #: Windows before what is dirty may fall below the threshold, from which on the course
 #: is followed section by section.
 _MARGIN = 2
+#: Rounds that are one ``Send`` after one that left as many pages dirty, to so much of
+#: them, as the one before.
+_ROUNDS = 10
+_ALIKE = 0.01
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ class Course:
         self._flows = flows
         self._link = link
         self._limited = parameters.max_bandwidth > 0
+        self._throttled = parameters.auto_converge or parameters.dirty_limit
         self._dirty = _Dirty(pages, zero_share, flows, writes)
         self._window = Window(parameters)
         self._convergence = Convergence(parameters, page_size)
@@ -161,6 +167,9 @@ class Course:
         self._slower = 1.0  # than a link that it has for itself
         self._wire = self._cpu_ns = self._pages = 0.0
         self._syncs = 0
+        self._after_sync = 0.0  # pages that were pending then
+        self._round = 0.0, 0.0  # the pages sent, and the time, when it began
+        self._steady: tuple[float, float] | None = None  # of each round, if all alike
         self._period_start = 0.0
         self._period_fresh = self._period_bytes = 0.0
 
@@ -170,7 +179,10 @@ class Course:
         while converges:
             if self._window.left and self._little_is_left():
                 break
-            yield from self._section()
+            if self._steady:
+                yield from self._rounds(*self._steady)
+            else:
+                yield from self._section()
             self._update_window()
             converges = not self._convergence.reason(self._now_ns, ())
         stopped = self._now
@@ -228,6 +240,16 @@ class Course:
                 until = window.end / _NS
         yield from self._send(pages, until)
 
+    def _rounds(self, pages: float, seconds: float) -> Generator[Send, float, None]:
+        """As many as are alike: after each, as many pages are dirty as before it."""
+        number = min(_ROUNDS, self._convergence.patience)
+        until = self._now + number * seconds if self._limited else 0.0
+        yield from self._transfer(number * pages, until, 0.0)
+        self._syncs += number
+        self._convergence.in_vain(number)
+        self._steady = None
+        self._round = self._pages, self._now
+
     @property
     def _allowed(self) -> float:
         """Pages that the rest of a window's bytes are, and what exceeds them."""
@@ -259,6 +281,17 @@ class Course:
             self._period_start = self._now
             self._period_fresh = self._period_bytes = 0.0
         self._convergence.sync(period, round(self._dirty.pending))
+        self._compare_rounds(self._dirty.pending)
+
+    def _compare_rounds(self, pending: float) -> None:
+        pages, began = self._round
+        before, self._after_sync = self._after_sync, pending
+        self._round = self._pages, self._now
+        alike = abs(pending - before) < _ALIKE * before
+        self._steady = None
+        changing = self._throttled or self._flows.hit
+        if alike and self._convergence.patience and not changing:
+            self._steady = self._pages - pages, self._now - began
 
     # --- What it takes ----------------------------------------------------------
 
@@ -266,12 +299,24 @@ class Course:
         """``until``: by the migration thread's clock it goes on at least so long."""
         if pages <= 0:
             return
-        dirty, flow, before = self._dirty, self._dirty.flow, self._now
-        at_least = max(until - self._driven, 0.0)
+        dirty, before = self._dirty, self._now
+        last = 0.0
         if pages >= dirty.pending:
             # One thread has the last unit.
             unit = min(self._flows.unit, pages) if self._flows.unit > 1 else 1
-            at_least = max(at_least, unit * flow.thread_ns / _NS)
+            last = unit * dirty.flow.thread_ns / _NS
+        yield from self._transfer(pages, until, last)
+        dirty.pending = max(dirty.pending - pages, 0.0)
+        if dirty.pending < 0.5:
+            dirty.pending = 0.0
+        dirty.ran((self._now - before) * self._convergence.guest_share)
+
+    def _transfer(
+        self, pages: float, until: float, least: float
+    ) -> Generator[Send, float, None]:
+        """``least`` seconds by the driver's clock."""
+        flow = self._dirty.flow
+        at_least = max(until - self._driven, least)
         took = yield Send(flow, pages, at_least)
         self._driven += took
         alone = pages * flow.seconds(self._link.bytes_per_second)
@@ -289,7 +334,3 @@ class Course:
         self._window.spend(round(counted))
         self._period_bytes += counted
         self._pages += pages
-        dirty.pending = max(dirty.pending - pages, 0.0)
-        if dirty.pending < 0.5:
-            dirty.pending = 0.0
-        dirty.ran((self._now - before) * self._convergence.guest_share)
