@@ -46,7 +46,7 @@ from migcomp.precopy.rates import PERIOD
 from migcomp.precopy.window import WINDOW, Window
 
 _SECTION = 0.05  # seconds: ``MAX_WAIT`` of migration/ram.c
-_STEP = 0.01  # seconds, after which a section's time is looked at
+_STEP = 0.01  # seconds, after which the time is looked at near a section's end
 _WINDOW = WINDOW / 1e9
 _NS = 1e9
 #: Windows before what is dirty may fall below the threshold, from which on the course
@@ -295,8 +295,9 @@ class Course:
             if self._limited:
                 pipe.wait_until(start + windows * _WINDOW)
             return
-        while dirty.pending and self._window.left and pipe.now - start <= _SECTION:
-            self._put(self._in_a_step())
+        end = start + _SECTION
+        while dirty.pending and self._window.left and pipe.now <= end:
+            self._put(self._in_a_step(max(end - pipe.now - _STEP, _STEP)))
         if self._waits:
             self._count(pipe.finish())
         if not self._window.left:
@@ -319,11 +320,11 @@ class Course:
         windows = int(spare / each - _MARGIN)
         return (windows, windows * each) if windows > 1 else (0, 0.0)
 
-    def _in_a_step(self) -> float:
+    def _in_a_step(self, seconds: float) -> float:
         """Pages, of which the last alone, or the last packet, can exceed the window's
         bytes."""
         alike, flow = self._dirty.alike
-        pages = _STEP / self._pipe.page_seconds(flow)
+        pages = seconds / self._pipe.page_seconds(flow)
         if self._limited:
             pages = min(pages, self._window.left / flow.counted)
         if flow.packet:

@@ -38,7 +38,8 @@ class Pipe:
     that the migration has for itself."""
 
     def __init__(self, link: Link, channels: int) -> None:
-        self._link = link
+        self._rate = link.bytes_per_second
+        self._buffer_bytes = link.buffer
         self._free = [0.0] * channels
         self._next = 0
         self._link_free = 0.0
@@ -51,7 +52,7 @@ class Pipe:
     @property
     def byte(self) -> float:
         """Seconds that the link needs for one."""
-        return self.slower / self._link.bytes_per_second
+        return self.slower / self._rate
 
     @property
     def empty_at(self) -> float:
@@ -117,12 +118,12 @@ class Pipe:
             pages * flow.wire,
             pages * flow.counted,
             pages * flow.cpu_ns,
-            pages * flow.seconds(self._link.bytes_per_second),
+            pages * flow.seconds(self._rate),
         )
 
     @property
     def _buffer(self) -> float:
-        return self._link.buffer * self.byte
+        return self._buffer_bytes * self.byte
 
     def _flow(self, flow: PageFlow, pages: float) -> None:
         """Without an end to it."""
