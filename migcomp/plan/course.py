@@ -310,12 +310,13 @@ class Course:
             return 0, 0.0
         each = _WINDOW / self._pipe.page_seconds(flow)
         if self._limited:
-            each = window.left / flow.counted
+            allowed = window.left / flow.counted
             if flow.packet:
                 # The last packet exceeds it: wholly, or on average by half.
                 whole = flow.counted >= self._page_size
-                packets = each * flow.packet
-                each = (math.ceil(packets) if whole else packets + 0.5) / flow.packet
+                packets = allowed * flow.packet
+                allowed = (math.ceil(packets) if whole else packets + 0.5) / flow.packet
+            each = min(each, allowed)
         spare = min(alike, self._dirty.pending - window.threshold / self._page_size)
         windows = int(spare / each - _MARGIN)
         return (windows, windows * each) if windows > 1 else (0, 0.0)
