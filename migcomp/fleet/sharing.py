@@ -58,9 +58,12 @@ class Resource:
     level: float | None = None
 
     def change(self, now: float, difference: float) -> None:
+        if not difference:  # often: what one leaves, others of its lane take
+            return
         self.pass_time(now)
-        self.used = max(self.used + difference, 0.0)
-        self.most = max(self.most, self.used)
+        self.used = used = max(self.used + difference, 0.0)
+        if used > self.most:
+            self.most = used
 
     def pass_time(self, now: float) -> None:
         self.amount += self.used * (now - self.since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from migcomp.plan.candidates import Candidate
@@ -34,11 +35,11 @@ class PageFlow:
     threads: int = 1
     packet: float = 0.0
 
-    @property
+    @cached_property
     def cpu_ns(self) -> float:
         return self.serial_ns + self.thread_ns
 
-    @property
+    @cached_property
     def busy_seconds(self) -> float:
         """With a link that takes no time."""
         threads = (self.thread_ns + self.idle_ns) / self.threads
