@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
-from migcomp.plan.course import Case, Prediction
+from migcomp.plan import course
+from migcomp.plan.course import Case, Course, Prediction
 from migcomp.plan.flows import Flows, PageFlow, mixture
 from migcomp.plan.guest import Writes, writes_by_rate
 from migcomp.plan.measure import Measurement, Measurer, Part, measure_deltas
@@ -236,6 +238,38 @@ def test_who_writes_too_quickly_does_not_converge() -> None:
     assert not found.converges
     compressed = predict(100_000, flows(PAGE / 3), writes, downtime_limit=100)
     assert compressed.converges
+
+
+@pytest.mark.parametrize("limit", [0, MB // 2])
+def test_rounds_that_are_alike_are_sent_as_one(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the outcome that they have one by one, and in fewer steps."""
+    rate = (limit or MB) / PAGE * 1.1
+    told = Parameters(max_bandwidth=limit, downtime_limit=100)
+    case = Case(
+        100_000, PAGE, flows(PAGE), writes_by_rate(rate, 20_000), LINK, told
+    )  # fmt: skip
+
+    def sends() -> int:
+        running, number = Course(case).run(), 0
+        send = next(running)
+        with suppress(StopIteration):
+            while True:
+                number += 1
+                send = running.send(send.seconds(LINK.bytes_per_second))
+        return number
+
+    found, number = predict_case(case), sends()
+    monkeypatch.setattr(course, "_ALIKE", 0.0)
+    each, singly = predict_case(case), sends()
+    assert not found.converges
+    assert not each.converges
+    assert number < singly / 2
+    assert found.rounds == each.rounds > 30
+    assert found.seconds == pytest.approx(each.seconds, rel=0.03)
+    assert found.wire_bytes == pytest.approx(each.wire_bytes, rel=0.03)
+    assert found.downtime == pytest.approx(each.downtime, rel=0.05)
 
 
 def test_a_small_working_set_ends_it() -> None:
