@@ -21,7 +21,7 @@ from migcomp.fleet.results import (
 from migcomp.fleet.sharing import Resource, Route, Sharing
 from migcomp.fleet.writes import writes_of
 from migcomp.plan.candidates import Candidate
-from migcomp.plan.course import Course, Prediction, Send
+from migcomp.plan.course import Case, Course, Prediction, Send
 from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
 from migcomp.precopy.dirty_model import DirtyModel, usual_working_set
@@ -121,7 +121,8 @@ def _kind(
             qemu_version=fleet.qemu_version,
         )
     )
-    measured = known.memory[way.work]
+    # Guests of another size are not laid out as the image is: one part stands for all.
+    measured = known.memory[way.work].as_one()
     changed = known.changed[way.work] if known.model else measured
     flows = flows_of(way, measured, changed, None, costs.base, parameters)
     writes = _writes(fleet, guests, known, pages, size)
@@ -283,18 +284,19 @@ class _Evacuation:
         alone = Link(1.0)
         bandwidth = migration.route.capacity / alone.bytes_per_second
         migration.running = Course(
-            kind.pages,
-            kind.zero_share,
-            kind.page_size,
-            kind.flows,
-            kind.writes,
-            replace(alone, bandwidth=bandwidth),
-            kind.parameters,
+            Case(
+                kind.pages,
+                kind.page_size,
+                kind.flows,
+                kind.writes,
+                replace(alone, bandwidth=bandwidth),
+                kind.parameters,
+            )
         ).run()
         cpus = self._network.cpus[kind.guests.host]
         threads = self._network.threads * len(migration.names)
         cpus.alter(self._sharing.now, 0.0, threads)
-        self._sharing.changed()
+        self._sharing.changed(cpus)
         self._go_on(migration, None)
 
     def _go_on(self, migration: _Migration, took: float | None) -> None:
@@ -305,14 +307,13 @@ class _Evacuation:
         except StopIteration as end:
             self._end(migration, end.value)
             return
-        flow = send.flow
         migration.sent, migration.least = self._sharing.now, send.at_least
         self._sharing.start(
             migration,
             migration.route,
-            send.pages * flow.wire,
-            max(send.pages * flow.busy_seconds, send.at_least),
-            send.pages * flow.cpu_ns / 1e9,
+            send.wire_bytes,
+            send.at_least,
+            send.cpu_seconds,
             len(migration.names),
         )
 
@@ -337,9 +338,10 @@ class _Evacuation:
         ]
         number = len(migration.names)
         busy, threads = number * guests.busy_cpus, number * self._network.threads
-        self._network.cpus[guests.host].alter(now, -busy, -threads)
+        cpus = self._network.cpus[guests.host]
+        cpus.alter(now, -busy, -threads)
+        self._sharing.changed(cpus)
         self._network.cpus[migration.destination].alter(now, busy, 0)
-        self._sharing.changed()
         self._empty[guests.host] = now
         if queue := self._queues[guests.host]:
             self._begin(queue.popleft())

@@ -23,8 +23,10 @@ speed changes, after which events of before hold no more.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -40,7 +42,11 @@ _ROUNDING = 1e-9
 @dataclass(eq=False)
 class Resource:
     """``capacity`` in units a second: bytes of a link in one direction, CPU seconds of
-    a host.  ``used`` at the moment, ``most`` at any, ``amount`` so far."""
+    a host.  ``used`` at the moment, ``most`` at any, ``amount`` so far.
+
+    ``level``: bytes a second of each transfer at which ``lanes``, were nothing else
+    scarce, use it up; infinite if they never do, None if it is to be found again.
+    """
 
     name: str
     capacity: float
@@ -48,11 +54,16 @@ class Resource:
     most: float = 0.0
     amount: float = 0.0
     since: float = 0.0
+    lanes: dict[_Lane, None] = field(default_factory=dict, repr=False)
+    level: float | None = None
 
     def change(self, now: float, difference: float) -> None:
+        if not difference:  # often: what one leaves, others of its lane take
+            return
         self.pass_time(now)
-        self.used = max(self.used + difference, 0.0)
-        self.most = max(self.most, self.used)
+        self.used = used = max(self.used + difference, 0.0)
+        if used > self.most:
+            self.most = used
 
     def pass_time(self, now: float) -> None:
         self.amount += self.used * (now - self.since)
@@ -67,17 +78,22 @@ class Route:
     cpus: Resource
     lanes: dict[int, _Lane] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def capacity(self) -> float:
         """Bytes a second."""
         return min(link.capacity for link in self.links)
+
+    @cached_property
+    def resources(self) -> tuple[Resource, ...]:
+        return (*self.links, self.cpus)
 
 
 @dataclass(eq=False)
 class _Lane:
     """``full``: bytes a second, and ``cpus`` that are busy then, if all its transfers
     went at their limits; ``rate`` and ``cpu_rate``: what it is allotted of these.
-    ``clock``: seconds at full speed."""
+    ``speed``: the share of ``full`` that it goes at, which takes ``takes`` of a link;
+    ``clock``: seconds at full speed, at the time ``since``."""
 
     route: Route
     step: int
@@ -86,6 +102,9 @@ class _Lane:
     number: int = 0
     rate: float = 0.0
     cpu_rate: float = 0.0
+    speed: float = 0.0
+    takes: float = 0.0
+    takes_cpus: float = 0.0
     clock: float = 0.0
     since: float = 0.0
     version: int = 0
@@ -95,32 +114,49 @@ class _Lane:
     )
 
     @property
-    def speed(self) -> float:
-        if not self.number:
-            return 0.0
-        speed = min(1.0, self.rate / self.full)
-        return min(speed, self.cpu_rate / self.cpus) if self.cpus else speed
-
-    @property
     def limit(self) -> float:
         """Of its mean transfer."""
         return self.full / self.number
+
+    @property
+    def ends(self) -> float:
+        """When its next transfer is done; infinite for none."""
+        if not (self.waiting and self.speed):
+            return math.inf
+        return self.since + max(self.waiting[0][0] - self.clock, 0.0) / self.speed
 
     def run(self, now: float) -> None:
         self.clock += self.speed * (now - self.since)
         self.since = now
 
-    def use(self, now: float, before: tuple[float, float]) -> None:
-        """Tells the resources what it takes instead of ``before``."""
-        rate, cpu = self.takes
-        for link in self.route.links:
-            link.change(now, rate - before[0])
-        self.route.cpus.change(now, cpu - before[1])
+    def allot(self, rate: float) -> None:
+        self.rate = rate
+        self.cpu_rate = self.cpus * rate / self.full
+        self.set_speed()
 
-    @property
-    def takes(self) -> tuple[float, float]:
-        speed = self.speed
-        return speed * self.full, speed * self.cpus
+    def set_speed(self) -> None:
+        speed = min(1.0, self.rate / self.full) if self.number else 0.0
+        if self.cpus:
+            speed = min(speed, self.cpu_rate / self.cpus)
+        self.speed = speed
+        self.takes, self.takes_cpus = speed * self.full, speed * self.cpus
+
+    def change(self, now: float, number: int, limit: float, cpus: float) -> None:
+        """So many transfers come or, with a minus, go."""
+        self.run(now)
+        self.number += number
+        self.full += number * limit
+        self.cpus += number * cpus
+        if not self.number:
+            # What rounding has left of it.
+            self.full = self.cpus = 0.0
+        takes, takes_cpus = self.takes, self.takes_cpus
+        self.set_speed()
+        for link in self.route.links:
+            link.change(now, self.takes - takes)
+        self.route.cpus.change(now, self.takes_cpus - takes_cpus)
+        for resource in self.route.resources:
+            resource.level = None
 
 
 class Sharing(Generic[_T]):
@@ -135,8 +171,9 @@ class Sharing(Generic[_T]):
         self._stale = self._urgent = False
         self._shared = 0.0  # when that was last done
 
-    def changed(self) -> None:
-        """A resource's capacity is another than before."""
+    def changed(self, resource: Resource) -> None:
+        """Its capacity is another than before."""
+        resource.level = None
         self._stale = True
 
     def start(
@@ -152,16 +189,11 @@ class Sharing(Generic[_T]):
         ``cpu`` seconds; ``number`` of such transfers, all alike."""
         limit = min(route.capacity, amount / seconds if seconds else math.inf)
         lane = self._lane(route, limit)
-        before = lane.takes
-        lane.run(self.now)
         cpus = cpu * limit / amount
-        lane.full += number * limit
-        lane.cpus += number * cpus
-        lane.number += number
+        lane.change(self.now, number, limit, cpus)
         self._number += 1
         due = lane.clock + amount / limit
         heappush(lane.waiting, (due, self._number, what, number, limit, cpus))
-        lane.use(self.now, before)
         self._touch(lane)
 
     def wait(self) -> list[_T]:
@@ -187,7 +219,7 @@ class Sharing(Generic[_T]):
     def finish(self) -> None:
         """Resources know what they were used for until now."""
         for lane in self._lanes:
-            for resource in (*lane.route.links, lane.route.cpus):
+            for resource in lane.route.resources:
                 resource.pass_time(self.now)
 
     def _lane(self, route: Route, limit: float) -> _Lane:
@@ -201,24 +233,19 @@ class Sharing(Generic[_T]):
         if lane is None:
             lane = route.lanes[step] = _Lane(route, step, since=self.now)
             self._lanes[lane] = None
+            for resource in route.resources:
+                resource.lanes[lane] = None
             self._urgent = True
         return lane
 
     def _ended(self, lane: _Lane) -> list[_T]:
-        before = lane.takes
         lane.run(self.now)
         ended: list[_T] = []
         last = max(lane.clock, lane.waiting[0][0]) * (1 + 1e-12)
         while lane.waiting and lane.waiting[0][0] <= last:
             _, _, what, number, limit, cpus = heappop(lane.waiting)
             ended.append(what)  # type: ignore[arg-type]
-            lane.full -= number * limit
-            lane.cpus -= number * cpus
-            lane.number -= number
-        if not lane.number:
-            # What rounding has left of it.
-            lane.full = lane.cpus = 0.0
-        lane.use(self.now, before)
+            lane.change(self.now, -number, limit, cpus)
         self._touch(lane)
         return ended
 
@@ -230,12 +257,9 @@ class Sharing(Generic[_T]):
         """When lanes, whose speeds have changed, have their next transfer done."""
         for lane in self._touched:
             lane.version += 1
-            if lane.waiting and (speed := lane.speed):
+            if (ends := lane.ends) < math.inf:
                 self._number += 1
-                left = max(lane.waiting[0][0] - lane.clock, 0.0)
-                # The lane's clock stands at ``since``.
-                time = lane.since + left / speed
-                heappush(self._events, (time, self._number, lane, lane.version))
+                heappush(self._events, (ends, self._number, lane, lane.version))
         self._touched.clear()
 
     # --- Max-min fair shares ----------------------------------------------------
@@ -244,16 +268,23 @@ class Sharing(Generic[_T]):
         for lane in [lane for lane in self._lanes if not lane.number]:
             del self._lanes[lane]
             del lane.route.lanes[lane.step]
+            for resource in lane.route.resources:
+                del resource.lanes[lane]
+        shares = fair_shares(self._lanes)
         used: dict[Resource, float] = {}
-        for lane, rate in fair_shares(self._lanes).items():
+        # Nothing that was announced holds any more.
+        self._touched.clear()
+        self._events.clear()
+        for number, lane in enumerate(self._lanes):
             lane.run(self.now)
-            lane.rate = rate
-            lane.cpu_rate = lane.cpus * rate / lane.full
-            takes, cpu = lane.takes
+            lane.allot(shares.get(lane, lane.full))
             for link in lane.route.links:
-                used[link] = used.get(link, 0.0) + takes
-            used[lane.route.cpus] = used.get(lane.route.cpus, 0.0) + cpu
-            self._touched[lane] = None
+                used[link] = used.get(link, 0.0) + lane.takes
+            cpus = lane.route.cpus
+            used[cpus] = used.get(cpus, 0.0) + lane.takes_cpus
+            if (ends := lane.ends) < math.inf:
+                self._events.append((ends, number, lane, lane.version))
+        heapify(self._events)
         # All at the same time, and without what rounding had added up.
         for resource, amount in used.items():
             resource.change(self.now, amount - resource.used)
@@ -261,60 +292,67 @@ class Sharing(Generic[_T]):
         self._shared = self.now
 
 
-def fair_shares(lanes: dict[_Lane, None]) -> dict[_Lane, float]:
-    """Bytes a second of each lane, none of which is empty."""
+def fair_shares(lanes: Collection[_Lane]) -> dict[_Lane, float]:
+    """Bytes a second of each lane that does not get all that it could use.  No lane is
+    empty.
+
+    The scarcest resource binds its lanes, then the next binds those of its own that
+    are still free.  As what is bound takes less than its part of all other resources,
+    their levels only rise; a level is found again when it is its turn.
+    """
     shares: dict[_Lane, float] = {}
-    users: dict[Resource, list[tuple[_Lane, float]]] = {}
-    for lane in sorted(lanes, key=lambda lane: lane.limit):
-        for link in lane.route.links:
-            users.setdefault(link, []).append((lane, 1.0))
-        cpu_per_byte = lane.cpus / lane.full
-        if cpu_per_byte:
-            users.setdefault(lane.route.cpus, []).append((lane, cpu_per_byte))
-    left = {resource: resource.capacity for resource in users}
-
-    def level_of(resource: Resource) -> float:
+    resources = dict.fromkeys(
+        resource for lane in lanes for resource in lane.route.resources
+    )
+    # By level; how many of a resource's lanes were bound when that was found.
+    queue: list[tuple[float, int, int, Resource]] = []
+    for number, resource in enumerate(resources):
+        if resource.level is None:
+            resource.level = _level(_users(resource), resource.capacity)
+        if resource.level < math.inf:
+            queue.append((resource.level, number, 0, resource))
+    heapify(queue)
+    while queue and len(shares) < len(lanes):
+        level, number, known, resource = heappop(queue)
+        users = _users(resource)
+        free = [user for user in users if user[0] not in shares]
+        bound = len(users) - len(free)
+        if bound == known:
+            for lane, _ in free:
+                shares[lane] = min(lane.number * level, lane.full)
+            continue
+        left = resource.capacity - sum(
+            demand * shares[lane] / lane.full
+            for lane, demand in users
+            if lane in shares
+        )
         # Rounding must leave nobody without anything.
-        capacity = max(left[resource], resource.capacity * _ROUNDING)
-        return _level(users[resource], capacity)
+        level = _level(free, max(left, resource.capacity * _ROUNDING))
+        if level < math.inf:
+            heappush(queue, (level, number, bound, resource))
+    return shares
 
-    # What is not used up by all does not become so when some are bound elsewhere.
-    levels = {}
-    for resource in users:
-        if (level := level_of(resource)) < math.inf:
-            levels[resource] = level
-    while levels:
-        tight = min(levels, key=levels.__getitem__)
-        level = levels.pop(tight)
-        touched: dict[Resource, None] = {}
-        for lane, _ in users[tight]:
-            rate = shares[lane] = min(lane.number * level, lane.full)
-            cpus = lane.route.cpus
-            for link in lane.route.links:
-                left[link] -= rate
-                touched[link] = None
-            if cpus in left:
-                left[cpus] -= rate * lane.cpus / lane.full
-                touched[cpus] = None
-        for resource in touched:
-            if resource not in levels:
-                continue
-            users[resource] = [
-                user for user in users[resource] if user[0] not in shares
-            ]
-            levels[resource] = level_of(resource)
-            if levels[resource] == math.inf:
-                del levels[resource]
-    return shares | {lane: lane.full for lane in lanes if lane not in shares}
+
+def _users(resource: Resource) -> list[tuple[_Lane, float]]:
+    """Lanes, and what each would use of it at full speed."""
+    demands = (
+        (lane, lane.cpus if lane.route.cpus is resource else lane.full)
+        for lane in resource.lanes
+    )
+    return [(lane, demand) for lane, demand in demands if demand]
 
 
 def _level(users: list[tuple[_Lane, float]], capacity: float) -> float:
     """Bytes a second of a transfer at which ``capacity`` is used up; infinite if it
-    never is.  ``users`` in ascending order of their limits."""
-    used, slope = 0.0, sum(lane.number * unit for lane, unit in users)
-    for lane, unit in users:
-        if slope and used + slope * lane.limit > capacity * (1 + _ROUNDING):
+    never is."""
+    most = capacity * (1 + _ROUNDING)
+    if sum(demand for _, demand in users) <= most:
+        return math.inf
+    ascending = sorted((lane.limit, demand) for lane, demand in users)
+    used, slope = 0.0, sum(demand / limit for limit, demand in ascending)
+    for limit, demand in ascending:
+        if slope and used + slope * limit > most:
             return max(capacity - used, capacity * _ROUNDING) / slope
-        used += unit * lane.full
-        slope = max(slope - unit * lane.number, 0.0)
+        used += demand
+        slope = max(slope - demand / limit, 0.0)
     return math.inf

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 from migcomp.plan.candidates import Candidate
 from migcomp.plan.measure import Deltas, Measurement
@@ -12,7 +14,9 @@ from migcomp.precopy import framing
 from migcomp.precopy.costs import Costs
 from migcomp.precopy.parameters import Parameters
 
-_COUNTS_RIGHTLY = (8, 1)  # bytes of multifd
+#: Bytes of multifd are counted as they are, and its channels wait for each other once
+#: in a round; before, after each section.
+_COUNTS_RIGHTLY = (8, 1)
 _ZERO_PAGES_IN_PACKETS = (9, 0)
 
 
@@ -20,7 +24,8 @@ _ZERO_PAGES_IN_PACKETS = (9, 0)
 class PageFlow:
     """What a page of some kind costs: ``wire`` bytes on the link, ``counted`` by
     QEMU; nanoseconds of the migration thread, of one of the ``threads``, and in which
-    that one waits for the next page."""
+    that one waits for the next page.  ``packet``: its share of one of multifd's, 0
+    for what the migration thread sends on."""
 
     wire: float
     counted: float
@@ -28,12 +33,13 @@ class PageFlow:
     thread_ns: float = 0.0
     idle_ns: float = 0.0
     threads: int = 1
+    packet: float = 0.0
 
-    @property
+    @cached_property
     def cpu_ns(self) -> float:
         return self.serial_ns + self.thread_ns
 
-    @property
+    @cached_property
     def busy_seconds(self) -> float:
         """With a link that takes no time."""
         threads = (self.thread_ns + self.idle_ns) / self.threads
@@ -45,15 +51,22 @@ class PageFlow:
 
 @dataclass(frozen=True)
 class Flows:
-    """``changed``: of a page that the guest wrote; ``hit``: where the engine knows
-    what it was before.  ``unit``: pages that go together, the last of which may exceed
-    the bandwidth limit."""
+    """``memory``: its mean pages in the order of addresses, with the share of each
+    part.  ``changed``: of a page that the guest wrote; ``hit``: where the engine knows
+    what it was before.  ``channels`` of multifd; ``waits``: they wait for each other
+    after each section, and not only at the end of a round."""
 
-    zero: PageFlow
-    content: PageFlow
+    memory: tuple[tuple[float, PageFlow], ...]
     changed: PageFlow
     hit: PageFlow | None = None
-    unit: int = 1
+    channels: int = 0
+    waits: bool = False
+
+    def seconds(self, bytes_per_second: float) -> float:
+        """Of a page of the memory, on average."""
+        return sum(
+            share * flow.seconds(bytes_per_second) for share, flow in self.memory
+        )
 
 
 def mixture(kinds: Sequence[tuple[float, PageFlow]]) -> PageFlow:
@@ -69,7 +82,17 @@ def mixture(kinds: Sequence[tuple[float, PageFlow]]) -> PageFlow:
         mean("thread_ns"),
         mean("idle_ns"),
         max(flow.threads for _, flow in kinds),
+        mean("packet"),
     )
+
+
+class _Sized(Protocol):
+    """Of pages that are not zero: bytes and nanoseconds of each."""
+
+    @property
+    def page_bytes(self) -> float: ...
+    @property
+    def page_ns(self) -> float: ...
 
 
 def flows_of(
@@ -84,57 +107,78 @@ def flows_of(
     that the guest wrote."""
     size = costs.page_size
     if candidate.method == "compress":
-        return _compress(candidate.threads, measurement, changed, costs)
+        zero, content = _compress(candidate.threads, costs)
+        return Flows(_memory(measurement, zero, content), content(changed))
     if candidate.method == "multifd":
-        return _multifd(candidate, measurement, changed, costs, parameters)
-    zero = PageFlow(framing.ZERO_PAGE, framing.ZERO_PAGE, costs.zero_ns)
+        zero, content = _multifd(candidate, costs, parameters)
+        return Flows(
+            _memory(measurement, zero, content),
+            content(changed),
+            channels=candidate.threads,
+            waits=parameters.qemu_version < _COUNTS_RIGHTLY,
+        )
     record = framing.RECORD_HEADER + size
-    content = PageFlow(record, record, costs.send_ns)
+    plain = PageFlow(record, record, costs.send_ns)
+    zero = PageFlow(framing.ZERO_PAGE, framing.ZERO_PAGE, costs.zero_ns)
+    memory = _memory(measurement, zero, lambda _: plain)
     if candidate.method == "none" or deltas is None:
-        return Flows(zero, content, content)
+        return Flows(memory, plain)
     return Flows(
-        zero,
-        content,
+        memory,
         PageFlow(record, record, costs.send_ns + deltas.miss_ns),
         PageFlow(deltas.hit_bytes, deltas.hit_bytes, deltas.hit_ns),
     )
 
 
+def _memory(
+    measurement: Measurement, zero: PageFlow, content: Callable[[_Sized], PageFlow]
+) -> tuple[tuple[float, PageFlow], ...]:
+    pages = sum(part.pages for part in measurement.parts)
+    return tuple(
+        (
+            part.pages / pages,
+            mixture(
+                [
+                    (part.zero / part.pages, zero),
+                    (part.content / part.pages, content(part)),
+                ]
+            ),
+        )
+        for part in measurement.parts
+    )
+
+
 def _compress(
-    threads: int, measurement: Measurement, changed: Measurement, costs: Costs
-) -> Flows:
+    threads: int, costs: Costs
+) -> tuple[PageFlow, Callable[[_Sized], PageFlow]]:
+    """Of a zero page, and of others."""
+
     def flow(wire: float, ns: float) -> PageFlow:
         return PageFlow(wire, wire, costs.submit_ns, ns, costs.handover_ns, threads)
 
-    content, later = (
-        flow(framing.COMPRESSED_HEADER + each.page_bytes, each.page_ns)
-        for each in (measurement, changed)
-    )
-    return Flows(flow(framing.ZERO_PAGE, costs.zero_ns), content, later)
+    def content(each: _Sized) -> PageFlow:
+        return flow(framing.COMPRESSED_HEADER + each.page_bytes, each.page_ns)
+
+    return flow(framing.ZERO_PAGE, costs.zero_ns), content
 
 
 def _multifd(
-    candidate: Candidate,
-    measurement: Measurement,
-    changed: Measurement,
-    costs: Costs,
-    parameters: Parameters,
-) -> Flows:
+    candidate: Candidate, costs: Costs, parameters: Parameters
+) -> tuple[PageFlow, Callable[[_Sized], PageFlow]]:
+    """Of a zero page, and of others."""
     size, threads, version = costs.page_size, candidate.threads, parameters.qemu_version
-    header = framing.packet_header(size) / framing.packet_pages(size)
+    share = 1 / framing.packet_pages(size)
+    header = framing.packet_header(size) * share
     in_packets = version >= _ZERO_PAGES_IN_PACKETS
     sift = 0 if in_packets else costs.zero_ns
+    zero = PageFlow(framing.ZERO_PAGE, framing.ZERO_PAGE, sift, threads=threads)
     if in_packets:
-        zero = PageFlow(header, header, 0, costs.zero_ns, threads=threads)
-    else:
-        zero = PageFlow(framing.ZERO_PAGE, framing.ZERO_PAGE, sift)
+        zero = PageFlow(header, header, 0, costs.zero_ns, threads=threads, packet=share)
 
-    def flow(each: Measurement) -> PageFlow:
+    def content(each: _Sized) -> PageFlow:
         wire = header + each.page_bytes
         counted = wire if version >= _COUNTS_RIGHTLY else header + size
         ns = each.page_ns + costs.send_ns * each.page_bytes / size
-        return PageFlow(wire, counted, sift, ns, threads=threads)
+        return PageFlow(wire, counted, sift, ns, threads=threads, packet=share)
 
-    return Flows(
-        zero, flow(measurement), flow(changed), unit=framing.packet_pages(size)
-    )
+    return zero, content

@@ -7,7 +7,7 @@ import math
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -36,6 +36,15 @@ class Part:
     def content(self) -> int:
         return self.pages - self.zero
 
+    @property
+    def page_bytes(self) -> float:
+        """Of a page that is not zero."""
+        return self.size / max(self.content, 1)
+
+    @property
+    def page_ns(self) -> float:
+        return self.ns / max(self.content, 1)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -45,20 +54,28 @@ class Measurement:
     sampled: float
 
     @cached_property
-    def zero_share(self) -> float:
-        return self._sum("zero") / self._sum("pages")
+    def whole(self) -> Part:
+        """All parts as one."""
+        return Part(
+            *(sum(amounts) for amounts in zip(*map(astuple, self.parts), strict=True))
+        )
 
-    @cached_property
+    def as_one(self) -> Measurement:
+        """Without where what is."""
+        return Measurement((self.whole,), self.sampled)
+
+    @property
+    def zero_share(self) -> float:
+        return self.whole.zero / self.whole.pages
+
+    @property
     def page_bytes(self) -> float:
         """Of a page that is not zero."""
-        return self._sum("size") / max(self._sum("content"), 1)
+        return self.whole.page_bytes
 
-    @cached_property
+    @property
     def page_ns(self) -> float:
-        return self._sum("ns") / max(self._sum("content"), 1)
-
-    def _sum(self, name: str) -> int:
-        return sum(getattr(part, name) for part in self.parts)
+        return self.whole.page_ns
 
     def uncertainty(self, values: Iterable[float]) -> float | None:
         """Half of the 95 % confidence interval of the sum of ``values``, of which

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from migcomp.measure import machine
 from migcomp.plan.candidates import Candidate, candidates
-from migcomp.plan.course import Prediction
+from migcomp.plan.course import Case, Prediction
 from migcomp.plan.flows import Flows, flows_of
 from migcomp.plan.guest import Writes
 from migcomp.plan.measure import Measurement, measure, measure_deltas
@@ -138,17 +138,16 @@ def make_plan(
             flows = flows_of(candidate, measurement, later, deltas, costs, parameters)
             plain = plain or flows
             prediction = predict(
-                sample.image_pages,
-                measurement.zero_share,
-                costs.page_size,
-                flows,
-                writes,
-                question.link,
-                parameters,
+                Case(
+                    sample.image_pages,
+                    costs.page_size,
+                    flows,
+                    writes,
+                    question.link,
+                    parameters,
+                )
             )
-            even = None
-            if candidate.work:
-                even = break_even(measurement.zero_share, flows, plain)
+            even = break_even(flows, plain) if candidate.work else None
             unsure = _uncertainty(measurement, flows, question.link)
             rows.append(Row(candidate, parameters, prediction, unsure, even))
         if _seconds_to_simulate(rows, sample.image_pages) > _BUDGET_SECONDS:
@@ -196,19 +195,9 @@ def _parameters(
 
 def _uncertainty(measurement: Measurement, flows: Flows, link: Link) -> float | None:
     """Each cluster's time, by its own bytes and CPU time."""
-    rate, zero = link.bytes_per_second, flows.zero.seconds(link.bytes_per_second)
-    mean = flows.content
-
-    def seconds(size: int, ns: int, pages: int) -> float:
-        if not pages:
-            return 0.0
-        wire = mean.wire + size / pages - measurement.page_bytes
-        thread = mean.thread_ns + ns / pages - measurement.page_ns
-        return pages * replace(mean, wire=wire, thread_ns=thread).seconds(rate)
-
+    rate = link.bytes_per_second
     return measurement.uncertainty(
-        part.zero * zero + seconds(part.size, part.ns, part.content)
-        for part in measurement.parts
+        share * flow.seconds(rate) for share, flow in flows.memory
     )
 
 

@@ -10,8 +10,10 @@ from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.results import Round
 from migcomp.precopy.throttle import AutoConverge, DirtyLimit, throttle_for
 
-#: Rounds in a row that bring nothing.
+#: Rounds in a row that bring nothing: none leaves less than so much of the fewest
+#: pages that any before has left dirty.
 _HOPELESS = 30
+_BETTER = 0.99
 
 
 class Convergence:
@@ -46,12 +48,21 @@ class Convergence:
         """``seconds`` have passed, in which the guest wrote to ``pages``."""
         self._throttle.ran(seconds, pages)
 
+    @property
+    def patience(self) -> int:
+        """Rounds in vain after which it is hopeless."""
+        return _HOPELESS - self._useless
+
+    def in_vain(self, rounds: int) -> None:
+        """So many have been, instead of as many times ``sync``."""
+        self._useless += rounds
+
     def sync(self, period: tuple[int, int] | None, dirty: int) -> None:
         """At each sync; ``period`` is Rates', ``dirty`` pages are so now."""
         if period is not None:
             fresh, transferred = period
             self._throttle.sync(fresh * self._page_size, transferred)
-        better = self._least is None or dirty < self._least
+        better = self._least is None or dirty < self._least * _BETTER
         if better or self.guest_share < self._share:
             self._useless = 0
         else:

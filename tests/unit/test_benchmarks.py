@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import compare, formats, process, qemu_compress  # noqa: E402
+from benchmarks import fleet as fleets  # noqa: E402
 from benchmarks.contenders import QUEUE_PATTERNS, Contender, Engine, Program, QueueCost  # noqa: E402
 from benchmarks.peers import Setup, contenders  # noqa: E402
 from benchmarks.programs import (  # noqa: E402
@@ -307,3 +308,15 @@ def test_formats_hold_the_same_memory(tmp_path: Path) -> None:
         ("raw", "elf", "lime", "qemu"), 2
     )
     assert formats.table(seconds).row_count == 4
+
+
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_fleets_have_the_guests_asked_for(hosts: int, writing: bool) -> None:
+    made = fleets.fleet(hosts, 40 * hosts, writing)
+    assert sum(guests.count for guests in made.leaving) == 40 * hosts
+    assert len({guests.host for guests in made.leaving}) == hosts
+    assert len({guests.downtime_limit for guests in made.leaving}) == hosts
+    assert all((guests.dirty_rate is not None) == writing for guests in made.leaving)
+    rates = {guests.dirty_rate for guests in made.leaving}
+    assert len(rates) == (10 if writing else 1)

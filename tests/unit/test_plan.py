@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 
 from migcomp.errors import ImageError
 from migcomp.images.open import open_image
-from migcomp.plan.flows import Flows, PageFlow
+from migcomp.plan import course
+from migcomp.plan.course import Case, Course, Prediction
+from migcomp.plan.flows import Flows, PageFlow, mixture
 from migcomp.plan.guest import Writes, writes_by_rate
 from migcomp.plan.measure import Measurement, Measurer, Part, measure_deltas
-from migcomp.plan.predict import break_even, predict
+from migcomp.plan.predict import break_even
+from migcomp.plan.predict import predict as predict_case
 from migcomp.plan.sample import RUN_PAGES, sample_of, take_sample
 from migcomp.precopy.costs import Costs, Work
 from migcomp.precopy.link import Link
@@ -166,27 +170,31 @@ LINK = Link(80e6, segment=1, overhead=0, buffer=0)  # 10 MB/s
 MB = 10_000_000
 
 
-def flows(wire: float, serial_ns: float = 0, **more: Any) -> Flows:
+def flows(wire: float, serial_ns: float = 0, zero: float = 0, **more: Any) -> Flows:
+    """Of a memory with that share of zero pages."""
     flow = PageFlow(wire, wire, serial_ns, **more)
-    return Flows(PageFlow(9, 9, 0), flow, flow)
+    memory = mixture([(zero, PageFlow(9, 9, 0)), (1 - zero, flow)])
+    return Flows(((1.0, memory),), flow)
 
 
-def asked(writes: Writes | None = None, **parameters: Any) -> dict[str, Any]:
-    return {
-        "page_size": PAGE,
-        "writes": writes,
-        "link": LINK,
-        "parameters": Parameters(max_bandwidth=0, **parameters),
-    }
+def predict(
+    pages: int,
+    flows: Flows,
+    writes: Writes | None = None,
+    link: Link = LINK,
+    **parameters: Any,
+) -> Prediction:
+    told = Parameters(**({"max_bandwidth": 0} | parameters))
+    return predict_case(Case(pages, PAGE, flows, writes, link, told))
 
 
 def test_an_idle_guest_takes_its_bytes_over_the_link() -> None:
-    found = predict(10_000, 0.5, flows=flows(1000), **asked(downtime_limit=100))
+    found = predict(10_000, flows(1000, zero=0.5), downtime_limit=100)
     assert found.converges
     assert found.wire_bytes == pytest.approx(5000 * 1009)
     assert found.seconds == pytest.approx(5000 * 1009 / MB)
-    # QEMU looks after each section of 50 ms.
-    assert found.downtime == pytest.approx(found.seconds % 0.05)
+    # QEMU looks after each section of 50 ms, and a step of 10 ms at most.
+    assert 0 < found.downtime < 0.06
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_the_slowest_decides(more: Any, seconds: float) -> None:
         more["serial_ns"] = 500_000
         seconds = 500e-6
     serial = more.pop("serial_ns", 0)
-    found = predict(1000, 0, flows=flows(1000, serial, **more), **asked())
+    found = predict(1000, flows(1000, serial, **more))
     assert found.seconds == pytest.approx(1000 * seconds)
     expected = 1000 * (serial + more.get("thread_ns", 0)) / 1e9
     assert found.cpu_seconds == pytest.approx(expected)
@@ -212,31 +220,61 @@ def test_the_slowest_decides(more: Any, seconds: float) -> None:
 def test_the_guest_is_not_stopped_for_longer_than_all_takes() -> None:
     """What the kernel still has to send is not counted again among the last round."""
     queued = replace(LINK, buffer=1000 * PAGE)
-    found = predict(500, 0, flows=flows(PAGE), **(asked() | {"link": queued}))
+    found = predict(500, flows(PAGE), link=queued)
     assert found.downtime == pytest.approx(found.seconds)
 
 
 def test_rounds_are_a_geometric_series() -> None:
     """Pages of 4096 bytes at 10 MB/s are 2441 a second; 610 are written: lambda 1/4."""
     writes = writes_by_rate(MB / PAGE / 4, 10**9)
-    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=1))
+    found = predict(100_000, flows(PAGE), writes, downtime_limit=1)
     assert found.seconds == pytest.approx(100_000 * PAGE / MB / (1 - 1 / 4), rel=0.01)
     assert found.converges
 
 
 def test_who_writes_too_quickly_does_not_converge() -> None:
     writes = writes_by_rate(MB / PAGE * 1.1, 10**9)
-    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=1))
+    found = predict(100_000, flows(PAGE), writes, downtime_limit=1)
     assert not found.converges
-    compressed = predict(
-        100_000, 0, flows=flows(PAGE / 3), **asked(writes, downtime_limit=100)
-    )
+    compressed = predict(100_000, flows(PAGE / 3), writes, downtime_limit=100)
     assert compressed.converges
+
+
+@pytest.mark.parametrize("limit", [0, MB // 2])
+def test_rounds_that_are_alike_are_sent_as_one(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the outcome that they have one by one, and in fewer steps."""
+    rate = (limit or MB) / PAGE * 1.1
+    told = Parameters(max_bandwidth=limit, downtime_limit=100)
+    case = Case(
+        100_000, PAGE, flows(PAGE), writes_by_rate(rate, 20_000), LINK, told
+    )  # fmt: skip
+
+    def sends() -> int:
+        running, number = Course(case).run(), 0
+        send = next(running)
+        with suppress(StopIteration):
+            while True:
+                number += 1
+                send = running.send(send.seconds(LINK.bytes_per_second))
+        return number
+
+    found, number = predict_case(case), sends()
+    monkeypatch.setattr(course, "_ALIKE", 0.0)
+    each, singly = predict_case(case), sends()
+    assert not found.converges
+    assert not each.converges
+    assert number < singly / 2
+    assert found.rounds == each.rounds > 30
+    assert found.seconds == pytest.approx(each.seconds, rel=0.03)
+    assert found.wire_bytes == pytest.approx(each.wire_bytes, rel=0.03)
+    assert found.downtime == pytest.approx(each.downtime, rel=0.05)
 
 
 def test_a_small_working_set_ends_it() -> None:
     writes = writes_by_rate(99, 100)
-    found = predict(100_000, 0, flows=flows(PAGE), **asked(writes, downtime_limit=300))
+    found = predict(100_000, flows(PAGE), writes, downtime_limit=300)
     assert found.converges
     assert found.downtime < 0.3
 
@@ -244,16 +282,18 @@ def test_a_small_working_set_ends_it() -> None:
 def test_the_limit_may_hold_for_pages_as_they_were() -> None:
     """multifd before 8.1."""
     flow = PageFlow(1000, 4000, 0)
-    limited = Parameters(max_bandwidth=MB // 2, downtime_limit=1)
-    query = asked() | {"parameters": limited}
-    found = predict(10_000, 0, flows=Flows(flow, flow, flow), **query)
+    found = predict(
+        10_000, Flows(((1.0, flow),), flow), max_bandwidth=MB // 2, downtime_limit=1
+    )
     assert found.seconds == pytest.approx(10_000 * 4000 / (MB / 2), abs=0.1)
 
 
 def test_break_even() -> None:
-    plain = flows(4000)
-    # 100 us a page, where 4000 bytes take that at 40 MB/s.
-    slow = flows(1000, thread_ns=100_000.0)
-    assert break_even(0.3, slow, plain) == pytest.approx(40e6, rel=1e-3)
-    assert break_even(0.3, flows(1000), plain) is None
-    assert break_even(0.3, flows(5000, 10), plain) == 0
+    plain = flows(4000, zero=0.3)
+    slow = flows(1000, zero=0.3, thread_ns=100_000.0)
+    rate = break_even(slow, plain)
+    assert rate is not None
+    assert slow.seconds(rate) == pytest.approx(plain.seconds(rate), rel=1e-6)
+    assert rate == pytest.approx(2802.7 / 70e-6, rel=1e-3)
+    assert break_even(flows(1000), flows(4000)) is None
+    assert break_even(flows(5000, 10), flows(4000)) == 0

@@ -39,8 +39,11 @@ from tests.conftest import REPOSITORY
 from tests.plan_tools import costs
 
 HEAP = str(REPOSITORY / "sample_images/heap-8m.raw")
-#: By which the formula may be off: a share, or a window of QEMU's bandwidth limit.
-SHARE, SECONDS = 0.12, 0.1
+#: By which the formula may be off where a guest writes: a share of time and bytes; and
+#: seconds of the stop, of which QEMU's next look makes that difference.
+SHARE, LOOK = 0.08, 0.06
+#: And of an idle guest's stop, as its pages are not average ones.
+IDLE_STOP = 0.01
 
 
 def small_link(mbit: float) -> Link:
@@ -75,38 +78,73 @@ def plan(
         )
 
 
-@pytest.mark.parametrize(
-    ("rate", "mbit", "version"),
-    [
-        (0, 15, (8, 2)),
-        (100, 30, (8, 2)),
-        (200, 15, (8, 2)),
-        (200, 30, (8, 2)),
-        (100, 15, (7, 2)),
-        (100, 15, (9, 1)),
-    ],
-)
-def test_formula_and_simulation_agree(
-    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float, version: tuple[int, int]
-) -> None:
-    writes = writes_by_rate(rate, 600) if rate else None
-    used = costs(zstd=20_000, zlib=400_000)
-    qemu = Qemu(version)
+def compared(
+    monkeypatch: pytest.MonkeyPatch,
+    writes: Writes | None,
+    mbit: float,
+    used: Costs,
+    qemu: Qemu,
+) -> Iterator[tuple[Candidate, Prediction, Prediction]]:
+    """As the formula and as the simulation have it."""
     guess = plan(monkeypatch, 0, writes, mbit, used, qemu=qemu)
     truth = plan(monkeypatch, 1e9, writes, mbit, used, qemu=qemu)
     assert (guess.method, truth.method) == (FORMULA, SIMULATION)
-    compared = 0
+    assert len(guess.rows) >= 7
     for one, other in zip(guess.rows, truth.rows, strict=True):
-        a, b = one.prediction, other.prediction
-        assert a.converges == b.converges, one.candidate
-        if not a.converges:
-            continue
-        about = pytest.approx(b.seconds, rel=SHARE, abs=SECONDS)
-        assert a.seconds == about, one.candidate
-        assert a.wire_bytes == pytest.approx(b.wire_bytes, rel=SHARE), one.candidate
-        assert a.downtime == pytest.approx(b.downtime, abs=2 * SECONDS), one.candidate
-        compared += 1
-    assert compared >= 5
+        assert one.prediction.converges
+        assert other.prediction.converges
+        yield one.candidate, one.prediction, other.prediction
+
+
+@pytest.mark.parametrize(
+    ("mbit", "version", "share"),
+    [
+        (15, (7, 2), 0.015),
+        (15, (8, 2), 0.015),
+        (15, (9, 1), 0.015),
+        (30, (9, 1), 0.015),
+        # Where zlib's threads are the limit; packets are not alike, and one waits for
+        # another.
+        (60, (9, 1), 0.05),
+    ],
+)
+def test_an_idle_guest_goes_as_it_is_simulated(
+    monkeypatch: pytest.MonkeyPatch,
+    mbit: float,
+    version: tuple[int, int],
+    share: float,
+) -> None:
+    used = costs(zstd=20_000, zlib=400_000)
+    for way, a, b in compared(monkeypatch, None, mbit, used, Qemu(version)):
+        assert a.seconds == pytest.approx(b.seconds, rel=share), way
+        assert a.wire_bytes == pytest.approx(b.wire_bytes, rel=share), way
+        assert a.downtime == pytest.approx(b.downtime, abs=IDLE_STOP), way
+
+
+@pytest.mark.parametrize(
+    ("rate", "mbit", "version"),
+    [
+        (100, 30, (8, 2)),
+        (200, 30, (8, 2)),
+        (500, 60, (7, 2)),
+        (500, 60, (8, 2)),
+        (500, 60, (9, 1)),
+    ],
+)
+def test_a_writing_guest_goes_about_as_it_is_simulated(
+    monkeypatch: pytest.MonkeyPatch, rate: int, mbit: float, version: tuple[int, int]
+) -> None:
+    """QEMU looks at what is left after a section of 50 ms and a step, or after a
+    packet that takes longer: by so much the stop differs if it is one look more."""
+    used = costs(zstd=20_000, zlib=60_000)
+    writes = writes_by_rate(rate, 2 * rate + 200)
+    packet = (512 << 10) / small_link(mbit).bytes_per_second
+    for way, a, b in compared(monkeypatch, writes, mbit, used, Qemu(version)):
+        assert a.seconds == pytest.approx(b.seconds, rel=SHARE), way
+        assert a.wire_bytes == pytest.approx(b.wire_bytes, rel=SHARE), way
+        plain = way.method == "multifd" and not way.work
+        look = max(packet, LOOK) if plain else LOOK
+        assert a.downtime == pytest.approx(b.downtime, abs=look), way
 
 
 # --- The answer -----------------------------------------------------------------------

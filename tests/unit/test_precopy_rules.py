@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migcomp.precopy import framing
 from migcomp.precopy.clock import MS
+from migcomp.precopy.convergence import Convergence
 from migcomp.precopy.dirty_bitmap import DirtyBitmap
 from migcomp.precopy.engine import Sent
+from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.rates import Rates
 from migcomp.results import Block
 from tests.conftest import PAGE
@@ -131,3 +135,27 @@ def test_xbzrle_rates() -> None:
     rates.sync(1001 * MS, 1, 50, sent)
     assert rates.encoding_rate == pytest.approx(40)
     assert rates.cache_miss_rate == pytest.approx(0.1)
+
+
+# --- What does not converge ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dirty", "given_up_after"),
+    [
+        (lambda _: 10_000, 31),
+        # A trifle less in each round, and no less than one percent in thirty.
+        (lambda number: 10_000 - 3 * number, 31),
+        (lambda number: 10_000 - 4 * number, None),
+        (lambda number: 10_000 + number, 31),
+    ],
+)
+def test_thirty_rounds_in_vain_are_enough(
+    dirty: Callable[[int], int], given_up_after: int | None
+) -> None:
+    convergence = Convergence(Parameters(), PAGE)
+    rounds = 0
+    while rounds < 1000 and not convergence.reason(0, ()):
+        convergence.sync(None, dirty(rounds))
+        rounds += 1
+    assert rounds == (given_up_after or 1000)
