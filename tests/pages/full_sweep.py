@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from migcomp.bench.records import to_record
 from migcomp.bench.results_file import SCHEMA
 from migcomp.bench.sweep_results import (
     PAGE_SIZE_STEPS,
@@ -21,6 +20,7 @@ from migcomp.bench.sweep_results import (
     SweepSample,
     SweptImage,
 )
+from migcomp.records import to_record
 from migcomp.results import Block, PageCounts, Region, RequestTimes
 from tests.sweeps import MACHINE, PAGE, sample
 
