@@ -245,7 +245,7 @@ def test_rounds_that_are_alike_are_sent_as_one(
     limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the outcome that they have one by one, and in fewer steps."""
-    rate = (limit or MB) / PAGE * 1.1
+    rate = (limit or MB) / PAGE * 3
     told = Parameters(max_bandwidth=limit, downtime_limit=100)
     case = Case(
         100_000, PAGE, flows(PAGE), writes_by_rate(rate, 20_000), LINK, told
