@@ -105,8 +105,9 @@ class _Dirty:
     """Pages that are to be sent, in the order of addresses, and those that the guest
     has written meanwhile.
 
-    ``to_end``: up to the end of memory, at which a search for dirty pages begins anew;
-    ``behind``: those that are found then.
+    ``pending``: all of which QEMU knows; ``flow``: the mean page of later rounds.
+    ``_ahead``: those up to the end of memory, at which a search for dirty pages begins
+    anew; ``_behind``: those that are found then.
     """
 
     def __init__(self, pages: int, flows: Flows, writes: Writes | None) -> None:
@@ -116,7 +117,7 @@ class _Dirty:
         self._ahead = 0.0  # of later rounds
         self._behind = 0.0
         self._place = 0.0  # in memory: 0 at its beginning, 1 at its end
-        self._flow = flows.changed  # of later rounds
+        self.flow = flows.changed  # of later rounds
         self._round = float(pages)  # pending after the last sync
         self._seconds = 0.0  # that the guest has run since then
         self._log: float | None = None  # seconds whose writes are pending; None: all
@@ -127,7 +128,7 @@ class _Dirty:
     @property
     def alike(self) -> tuple[float, PageFlow]:
         """The pages that come next, and their mean."""
-        return self._first[0] if self._first else (self._ahead, self._flow)
+        return self._first[0] if self._first else (self._ahead, self.flow)
 
     def take(self, pages: float) -> bool:
         """Of those that are alike; True at the end of memory."""
@@ -176,7 +177,7 @@ class _Dirty:
             self._before += seconds
             known = fresh * writes.again(seconds, self._before) if self._before else 0.0
             self._cached = (known + self._cached * self.pending) / after
-            self._flow = mixture(
+            self.flow = mixture(
                 [(self._cached, hit), (1 - self._cached, self._flows.changed)]
             )
 
@@ -278,8 +279,7 @@ class Course:
     def _rounds(self, pages: float, seconds: float) -> None:
         """Many, after each of which as many pages are dirty as before it."""
         number, start = min(_ROUNDS, self._convergence.patience), self._pipe.now
-        _, flow = self._dirty.alike
-        self._count(self._pipe.put(flow, number * pages))
+        self._count(self._pipe.put(self._dirty.flow, number * pages))
         if self._limited:
             self._pipe.wait_until(start + number * seconds)
         self._syncs += number
