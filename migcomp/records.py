@@ -63,7 +63,18 @@ def _read(kind: Any, content: object, where: str) -> Any:
         raise ValueError(f"{where} is no {kind.__name__}")
     if isinstance(content, int | float) and not abs(content) < _NUMBER_MOST:
         raise ValueError(f"{where} is too large")
+    if isinstance(content, str) and not _is_text(content):
+        raise ValueError(f"{where} has half of a surrogate pair")
     return float(content) if kind is float else content
+
+
+def _is_text(content: str) -> bool:
+    """It can be written again: JSON's escapes can name what is no character."""
+    try:
+        content.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_object(kind: type, content: object, where: str) -> object:

@@ -47,3 +47,9 @@ def test_defaults_may_be_missing_and_whole_numbers_are_numbers() -> None:
         from_record(Outer, {"inner": [{}]})
     with pytest.raises(ValueError, match="it is no object"):
         from_record(Outer, [])
+
+
+def test_text_that_cannot_be_written_again_is_refused() -> None:
+    half = json.loads(r'{"inner": [{"some-name": 1, "text": "\ud800"}]}')
+    with pytest.raises(ValueError, match=r"inner\[0\].text has half of a surrogate"):
+        from_record(Outer, half)
