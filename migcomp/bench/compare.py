@@ -12,6 +12,8 @@ from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Series, Setting, Sweep
 from migcomp.errors import ResultsError
 
+_Case = tuple[int, int, Setting]  # digest of an image, and size of its pages
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -68,15 +70,18 @@ def _walls(series: Series) -> list[float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``missing``: settings of the first that the second did not measure.
+    """``missing``: settings of the first that the second did not measure."""
 
-    ``same_machine``: all samples of both come from one machine with the same
-    software.
-    """
-
+    before: Sweep
+    after: Sweep
     pairs: tuple[Pair, ...]
     missing: tuple[Figures, ...]
-    same_machine: bool
+
+    @property
+    def same_machine(self) -> bool:
+        """All samples of both come from one machine with the same software."""
+        machines = {m.id for m in (*self.before.machines, *self.after.machines)}
+        return len(machines) == 1
 
     @property
     def speed_mean(self) -> float:
@@ -94,27 +99,29 @@ def _geometric_mean(ratios: list[float]) -> float:
 
 def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
     """Settings are the same if all of them is, images if their content and the size
-    of their pages is.
+    of their pages is.  Of several such images, the one of the same path is taken.
 
     ``names``: of the two files.  Raises ResultsError when they have nothing in
     common.
     """
-    afterwards = {_case(series): series for series in after.series}
+    afterwards: dict[_Case, list[Series]] = {}
+    for series in after.series:
+        afterwards.setdefault(_case(series), []).append(series)
     pairs, missing = [], []
     for series in before.series:
-        here, there = Figures(series), afterwards.get(_case(series))
-        if there is None:
+        here, equal = Figures(series), afterwards.get(_case(series))
+        if equal is None:
             missing.append(here)
         else:
-            pairs.append(Pair(here, Figures(there)))
+            named = [s for s in equal if s.image.path == series.image.path]
+            pairs.append(Pair(here, Figures((named or equal)[0])))
     if not pairs:
         raise ResultsError(
             f"{names[0]} and {names[1]} have no setting of the same image in common"
         )
-    machines = {machine.id for machine in (*before.machines, *after.machines)}
-    return Comparison(tuple(pairs), tuple(missing), len(machines) == 1)
+    return Comparison(before, after, tuple(pairs), tuple(missing))
 
 
-def _case(series: Series) -> tuple[int, int, Setting]:
+def _case(series: Series) -> _Case:
     digest = series.samples[0].result.image_digest
     return digest, series.image.page_size, series.setting

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from threading import Lock
+from uuid import uuid4
 
 from migcomp.bench.page_cache import cached_share, read_through
 from migcomp.bench.sweep_machine import sweep_machine
@@ -28,26 +30,38 @@ from migcomp.results import RunResult
 
 _REGIONS_MOST = 1024
 
-#: Copies of images behind URLs, one for all samples of this process.
-_copies: dict[str, ImageFile] = {}
+#: Tells this process from all others that sweep.
+_THIS_PROCESS = uuid4().hex
 
-#: Images that this process has read: the others are run once uncounted first.
+#: Whose samples this process takes; a worker of a cluster takes those of many.
+_sweep = _THIS_PROCESS
+
+#: Copies of images behind URLs, one for all samples of that sweep.
+_copies: dict[str, ImageFile] = {}
+_copying = Lock()
+
+#: Images of it that this process has read: the others are run once uncounted first.
 _warm: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Task:
-    """One sample that is to be taken; all of it can be sent to another machine."""
+    """One sample that is to be taken; all of it can be sent to another machine.
+
+    ``sweep``: the process that asks for it.
+    """
 
     image: SweptImage
     setting: Setting
     image_number: int
     setting_number: int
     round: int
+    sweep: str = _THIS_PROCESS
 
 
 def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     """Runs a setting once.  Raises what compress and open_image raise."""
+    _begin(task.sweep)
     if task.round != WARM_UP and task.image.path not in _warm:
         _compress(task, None)
     _warm.add(task.image.path)
@@ -78,6 +92,19 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
     )
 
 
+def _begin(sweep: str) -> None:
+    """By the next sweep other images may be behind the URLs, and under the names."""
+    global _sweep
+    with _copying:
+        if sweep == _sweep:
+            return
+        _sweep = sweep
+        for copy in _copies.values():
+            copy.close()
+        _copies.clear()
+        _warm.clear()
+
+
 def open_swept(image: SweptImage, watch: Watch | None = None) -> Image:
     """As open_image, which would copy what is behind a URL for each sample.
 
@@ -94,9 +121,10 @@ def open_swept(image: SweptImage, watch: Watch | None = None) -> Image:
             diffs=image.diffs,
             watch=watch,
         )
-    if path not in _copies:
-        _copies[path] = open_file(path, watch)
-    file = local_copy(path, _copies[path].fd)
+    with _copying:
+        if path not in _copies:
+            _copies[path] = open_file(path, watch)
+        file = local_copy(path, _copies[path].fd)
     try:
         return image_in(
             file,

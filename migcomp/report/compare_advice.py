@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from migcomp.bench.compare import Comparison
 from migcomp.report.parts import some
+from migcomp.report.sweep_advice import disturbances
 from migcomp.units import many
 
 _SHOWN = 3
@@ -18,6 +19,11 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
             "The sweeps come from different machines, or from different software on "
             "one."
         )
+    sentences += [
+        f"Of the {which} sweep: {sentence[0].lower()}{sentence[1:]}"
+        for which, sweep in (("first", comparison.before), ("second", comparison.after))
+        for sentence in disturbances(sweep)
+    ]
     if comparison.missing:
         names = [figures.setting.name for figures in comparison.missing]
         sentences.append(

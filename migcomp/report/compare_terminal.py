@@ -9,7 +9,7 @@ from rich.text import Text
 
 from migcomp.bench.compare import Comparison, Pair
 from migcomp.report.compare_advice import notes
-from migcomp.report.parts import print_indented, print_text, short_name
+from migcomp.report.parts import distinct_names, print_indented, print_text
 from migcomp.report.printable import printable
 from migcomp.units import format_rate, many
 
@@ -19,10 +19,10 @@ _WIDE = 120
 
 def render(comparison: Comparison, console: Console) -> None:
     """Print ``comparison`` in the width that ``console`` has."""
-    images = dict.fromkeys(pair.before.image.path for pair in comparison.pairs)
-    for image in images:
+    names = distinct_names(pair.before.image.path for pair in comparison.pairs)
+    for image, name in names.items():
         pairs = [p for p in comparison.pairs if p.before.image.path == image]
-        print_text(console, short_name(image, image), style="bold")
+        print_text(console, name, style="bold")
         console.print()
         print_indented(console, _table(pairs, console.width >= _WIDE))
         console.print()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -77,6 +78,16 @@ def short_name(path: str, standard: str) -> str:
     if path == "-":
         return standard
     return printable(path if path.startswith("/dev/") else path.rpartition("/")[2])
+
+
+def distinct_names(paths: Iterable[str]) -> dict[str, str]:
+    """The short name of each; all of a path where another has the same short name."""
+    short = {path: short_name(path, path) for path in paths}
+    count = Counter(short.values())
+    return {
+        path: name if count[name] == 1 else printable(path)
+        for path, name in short.items()
+    }
 
 
 def some(names: Sequence[str], most: int) -> str:

@@ -34,6 +34,11 @@ def advice(sweep: Sweep) -> tuple[str, ...]:
     return tuple(filter(None, sentences))
 
 
+def disturbances(sweep: Sweep) -> tuple[str, ...]:
+    """Those of the sentences that tell why another sweep may be faster or slower."""
+    return tuple(filter(None, (_governors(sweep), _load(sweep), _uncached(sweep))))
+
+
 def _unfinished(sweep: Sweep) -> str:
     if len(sweep.samples) == sweep.wanted:
         return ""

@@ -75,15 +75,23 @@ def write_jsonl(table: FigureTable, file: BinaryIO) -> None:
 
 
 def write_parquet(table: FigureTable, file: BinaryIO) -> None:
-    """Raises OutputError without pyarrow."""
+    """Raises OutputError without pyarrow, OverflowError for more than 63 bits."""
     try:
         arrow, parquet = map(import_module, ("pyarrow", "pyarrow.parquet"))
     except ImportError:
         raise OutputError(
             "Parquet needs a package: pip install 'migcomp[parquet]'"
         ) from None
-    rows = [dict(row) for row in table.rows]
-    parquet.write_table(arrow.Table.from_pylist(rows), file)
+    found = arrow.Table.from_pylist([dict(row) for row in table.rows])
+    # A column that is empty in this file has the type that it has in others.
+    shares = {"cached-share": arrow.float64()}
+    fields = [
+        field.with_type(shares.get(field.name, arrow.int64()))
+        if arrow.types.is_null(field.type)
+        else field
+        for field in found.schema
+    ]
+    parquet.write_table(found.cast(arrow.schema(fields)), file)
 
 
 WRITERS: dict[str, Callable[[FigureTable, BinaryIO], None]] = {

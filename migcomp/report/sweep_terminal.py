@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +11,7 @@ from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweepMachine
 from migcomp.report.bars import bar
 from migcomp.report.links import about, format_links
-from migcomp.report.parts import print_indented, print_text, short_name
+from migcomp.report.parts import distinct_names, print_indented, print_text
 from migcomp.report.printable import printable
 from migcomp.report.sweep_advice import advice
 from migcomp.report.sweep_figures import ImageFigures, by_image
@@ -34,11 +32,9 @@ _FRONT = "bold"
 
 def render(sweep: Sweep, console: Console) -> None:
     """Print ``sweep`` in the width that ``console`` has."""
-    names = Counter(short_name(i.path, i.path) for i in sweep.plan.images)
+    names = distinct_names(image.path for image in sweep.plan.images)
     for figures in by_image(sweep):
-        path = figures.image.path
-        short = short_name(path, path)
-        name = short if names[short] == 1 else printable(path)
+        name = names[figures.image.path]
         print_text(console, f"{name}: {_what(sweep, figures)}", style="bold")
         console.print()
         print_indented(console, Text("best for a link", style="cyan"), _links(figures))
@@ -122,7 +118,7 @@ def _cells(found: Figures) -> list[str]:
     return [
         f"{found.rate:.2f}",
         format_rate(found.speed).removesuffix(" MB/s"),
-        f"{100 * found.noise:.1f} %",
+        f"{100 * found.noise:.1f} %" if found.wall.rounds > 1 else "-",
         f"{found.cpu_seconds_per_gib:.2f}",
         format_bit_rate(link) if link else "no link",
     ]

@@ -106,6 +106,9 @@ def test_a_check(
         assert sentence(done) == f"{results} is worse than {baseline}: {worse}"
     else:
         assert (done.code, done.errors) == (0, "")
+    told = command(*arguments, "--max-regression", most, "--json").json
+    assert told["worse"] == ([worse] if worse else [])
+    assert "worse" not in command("bench", "compare", baseline, results, "--json").json
     assert "geometric mean" in command(*arguments).text
 
 
@@ -184,6 +187,25 @@ def test_export(done: Path, tmp_path: Path) -> None:
     assert output.read_bytes().startswith(b"PAR1")
     piped = program("bench", "export", done, "-o", "-", "--to", "csv")
     assert piped.text.count("\n") == 13
+
+
+def test_an_export_does_not_replace_what_it_is_made_from(done: Path) -> None:
+    before = done.read_bytes()
+    told = command("bench", "export", done, "-o", done, "--to", "csv", "--force")
+    assert told.code == 7
+    assert sentence(told).startswith(f"{done} is what is being read")
+    assert done.read_bytes() == before
+
+
+def test_a_number_that_parquet_has_no_room_for(tmp_path: Path) -> None:
+    whole = make_sweep({setting(): (99, STEADY)})
+    samples = tuple(replace(s, pid=1 << 63) for s in whole.samples)
+    results = keep(tmp_path / "results", replace(whole, samples=samples))
+    output = tmp_path / "table"
+    told = command("bench", "export", results, "-o", output, "--to", "parquet")
+    assert told.code == 10
+    assert "has numbers of more than 63 bits" in sentence(told)
+    assert not output.exists()
 
 
 def test_without_the_package_for_parquet(done: Path, tmp_path: Path) -> None:

@@ -356,6 +356,7 @@ def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
 def test_on_a_terminal(image: Path, tmp_path: Path) -> None:
     shown = on_terminal("bench", "sweep", image, "-o", tmp_path / "one", *LITTLE)
     assert "sweeping" in shown
+    assert "of 100.0" not in shown
     assert re.search(r"11 of 12, \d:\d\d left", shown)
     assert "\x1b[1m" in shown
     assert (

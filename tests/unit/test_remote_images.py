@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -198,3 +199,17 @@ def test_samples_of_a_sweep_share_one_copy(
         expected = compress(local, None, Choice(codec="lz4", grouping="page"))
     assert {s.result.stream_bytes for s in samples} == {expected.stream_bytes}
     assert {s.result.image_digest for s in samples} == {expected.image_digest}
+
+
+def test_a_worker_that_outlives_a_sweep_copies_what_is_there_now() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/swept.raw", CONTENT)
+    task = Task(
+        swept_image("memory://swept.raw", 4096), Setting("none", 0, "page", 1), 0, 0, 1
+    )
+    first = take(task)[1].result.image_digest
+    memory.pipe("/swept.raw", bytes(len(CONTENT)))
+    assert take(task)[1].result.image_digest == first
+    later = take(replace(task, sweep="another command's"))[1]
+    assert later.result.pages.zero == later.result.pages.total
+    assert list(sweep_run._copies) == ["memory://swept.raw"]

@@ -279,3 +279,19 @@ def test_images_are_the_same_if_their_content_is() -> None:
     with pytest.raises(ResultsError, match="no setting of the same image"):
         compare(one, replace(one, plan=larger), ("a", "b"))
     assert not compare(one, on_machine(one, id="b2"), ("a", "b")).same_machine
+
+
+def test_of_images_with_equal_content_each_is_compared_with_itself() -> None:
+    one = make_sweep({setting(): (1000, STEADY)})
+    twin = replace(IMAGE, path="guests/twin.raw")
+    slower = make_sweep({setting(): (1000, [x * 2 for x in STEADY])})
+    samples = [replace(s, image=1) for s in slower.samples]
+    plan = replace(one.plan, images=(IMAGE, twin))
+    two = replace(one, plan=plan, samples=(*one.samples, *samples))
+    pairs = compare(two, two, ("a", "b")).pairs
+    assert [pair.speed_ratio for pair in pairs] == [1.0, 1.0]
+    assert [pair.after.image.path for pair in pairs] == [IMAGE.path, twin.path]
+    moved = replace(twin, path="elsewhere/twin.raw")
+    after = replace(two, plan=replace(plan, images=(IMAGE, moved)))
+    pairs = compare(two, after, ("a", "b")).pairs
+    assert [pair.after.image.path for pair in pairs] == [IMAGE.path, IMAGE.path]

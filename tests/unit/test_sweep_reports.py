@@ -16,6 +16,7 @@ from rich.console import Console
 from migcomp.bench.compare import compare
 from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
 from migcomp.report import compare_terminal, sweep_terminal
+from migcomp.report.compare_advice import notes
 from migcomp.report.compare_figures import compare_table
 from migcomp.report.sweep_advice import advice
 from migcomp.report.sweep_figures import sweep_table
@@ -28,6 +29,7 @@ from migcomp.report.tables import (
     to_markdown,
     to_prometheus,
 )
+from migcomp.results import RequestTimes
 from tests.conftest import REPOSITORY
 from tests.sweeps import IMAGE, MACHINE, make_sweep, on_machine, setting
 
@@ -97,6 +99,18 @@ def test_images_of_one_name_are_told_apart() -> None:
     assert "others/one.raw: " in text
 
 
+def test_one_round_tells_nothing_of_noise() -> None:
+    sweep = make_sweep({QUICK: (1000, STEADY)})
+    begun = replace(sweep, samples=sweep.samples[:2])
+    text = shown(sweep_terminal.render, begun, 80)
+    assert re.search(r"lz4-1 packet x1 .* - +\d", text)
+    (row,) = sweep_table(begun).rows
+    assert row["rounds"] == 1
+    assert row["noise-ratio"] is row["wall-mad-seconds"] is None
+    (row,) = sweep_table(replace(sweep, samples=sweep.samples[:3])).rows
+    assert row["noise-ratio"] == pytest.approx(0.005 / 1.005)
+
+
 def test_an_image_that_nothing_helps() -> None:
     sweep = make_sweep({QUICK: (IMAGE.bytes, STEADY)})
     text = shown(sweep_terminal.render, sweep, 80)
@@ -129,6 +143,30 @@ def test_a_comparison_on_the_terminal(width: int) -> None:
     told = " ".join(text.split())
     assert "geometric mean of 2 settings: speed 0.707, rate 1.054" in told
     assert "Of the first, 1 setting the second did not measure: zlib-9 stream" in told
+
+
+def test_compared_images_of_one_name_are_told_apart() -> None:
+    other = replace(IMAGE, path="others/one.raw")
+    samples = [
+        replace(s, image=1, result=replace(s.result, image_digest=7))
+        for s in SWEEP.samples
+    ]
+    plan = replace(SWEEP.plan, images=(IMAGE, other))
+    two = replace(SWEEP, plan=plan, samples=(*SWEEP.samples, *samples))
+    text = shown(compare_terminal.render, compare(two, two, ("a", "b")), 80)
+    assert "guests/one.raw\n" in text
+    assert "others/one.raw\n" in text
+
+
+def test_a_comparison_says_when_the_machine_was_busy() -> None:
+    quiet = steady()
+    busy = with_samples(quiet, load=3.0)
+    assert notes(compare(quiet, quiet, ("a", "b"))) == ()
+    (sentence,) = notes(compare(quiet, busy, ("a", "b")))
+    assert sentence.startswith("Of the second sweep: the machine was busy when the")
+    first, second = notes(compare(busy, busy, ("a", "b")))
+    assert first.startswith("Of the first sweep: the machine was busy")
+    assert second == sentence
 
 
 def test_too_few_rounds_are_no_verdict() -> None:
@@ -250,6 +288,26 @@ def test_every_sample_is_exported_alike() -> None:
     for row, expected in zip(table, jsonl, strict=True):
         assert list(row) == list(expected)
         assert float(row["wall-seconds"]) == expected["wall-seconds"]
+
+
+def test_types_in_parquet_do_not_depend_on_what_was_measured() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    full = RequestTimes(1000, 2000, 3000, 4000, 5000)
+    bare = RequestTimes(1000, None, None, None, 3000)
+    files = [
+        written(
+            "parquet",
+            with_samples(
+                steady(),
+                cached_share=share,
+                result=replace(SWEEP.samples[0].result, request_times=times),
+            ),
+        )
+        for share, times in ((1.0, full), (None, bare))
+    ]
+    one, other = (parquet.read_table(BytesIO(file)) for file in files)
+    assert one.schema == other.schema
+    assert other.column("cached-share").to_pylist() == [None] * 6
 
 
 def test_every_column_is_documented() -> None:

@@ -43,7 +43,6 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
 
     before, after = read_results(baseline), read_results(results)
     comparison = compare(before, after, (baseline, results))
-    print_comparison(comparison, form)
     several = len(before.plan.images) > 1
 
     def name(figures: Figures) -> str:
@@ -61,5 +60,6 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
         for pair in comparison.pairs
         if not pair.can_tell
     ]
+    print_comparison(comparison, form, found)
     if found:
         raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")

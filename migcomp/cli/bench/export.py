@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from migcomp.cli.files import check_output, writing
+from migcomp.cli.files import check_distinct, check_output, writing
 from migcomp.cli.options import force_option
 from migcomp.cli.types import FILE
 
@@ -34,11 +34,19 @@ def command(results: str, kind: str, output: str, force: bool) -> None:
     parquet needs the package of pip install 'migcomp[parquet]'.
     """
     from migcomp.bench.results_file import read_results
+    from migcomp.errors import ResultsError
     from migcomp.outputs import OutputFile
     from migcomp.report.sweep_samples import WRITERS, sample_table
 
+    check_distinct(results, output)
     table = sample_table(read_results(results))
     if kind == "parquet":
         check_output(output)
-    with writing(output), OutputFile(output, force=force) as file:
-        WRITERS[kind](table, file)
+    try:
+        with writing(output), OutputFile(output, force=force) as file:
+            WRITERS[kind](table, file)
+    except OverflowError:
+        raise ResultsError(
+            f"{results} has numbers of more than 63 bits, which Parquet has no room "
+            "for; export it to jsonl"
+        ) from None

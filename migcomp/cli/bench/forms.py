@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +71,15 @@ def print_sweep(sweep: Sweep, form: Form) -> None:
         print_table(sweep_table(sweep), form.format)
 
 
-def print_comparison(comparison: Comparison, form: Form) -> None:
+def print_comparison(
+    comparison: Comparison, form: Form, worse: Sequence[str] | None = None
+) -> None:
+    """``worse``: what a check found; only JSON has it, text tells it as an error."""
     if form.format == "json":
         from migcomp.report.sweep_json import compare_to_json
 
-        print_json(compare_to_json(comparison))
+        verdict = {} if worse is None else {"worse": list(worse)}
+        print_json(compare_to_json(comparison) | verdict)
     elif form.format == "text":
         if not form.quiet:
             from migcomp.report.compare_terminal import render

@@ -51,7 +51,7 @@ class SweepProgress:
     def _draw(self, state: State) -> None:
         if self._bar is None:
             self._bar = _bar(self._color)
-            self._bar.add_task("", left="")
+            self._bar.add_task("", total=state.wanted, left="")
             self._bar.start()
         self._bar.update(
             self._bar.task_ids[0],
