@@ -53,6 +53,11 @@ class Pair:
         """The times differ by more than their noise, and by the U test too."""
         return self.p_value < ALPHA and abs(math.log(self.speed_ratio)) > self.noise
 
+    def unclear(self, most: float) -> bool:
+        """It seems to be slower by more than the share ``most``, but its rounds differ
+        too much to be sure."""
+        return 1 - self.speed_ratio > most and self.can_tell and not self.significant
+
     def regressed(self, most: float) -> tuple[str, ...]:
         """In words, what became worse by more than the share ``most``."""
         found = []

@@ -3,7 +3,7 @@
 
 By the U test of Mann and Whitney (Annals of Mathematical Statistics 18, 1947), which
 asks of times nothing but an order: they are not normally distributed, and one
-disturbed round must not decide.
+disturbed round must not make a difference where there is none.
 """
 
 from __future__ import annotations

@@ -112,6 +112,24 @@ def test_a_check(
     assert "geometric mean" in command(*arguments).text
 
 
+def test_what_noise_hides_is_told(baseline: Path, tmp_path: Path) -> None:
+    slower = [*(x * 1.2 for x in STEADY[1:]), 0.97]
+    now = make_sweep({setting(): (99, slower), setting(level=2): (99, STEADY)})
+    results = keep(tmp_path / "results", now)
+    arguments = ("bench", "check", results, "--baseline", baseline)
+    seems = "zstd-1 packet x2 seems to be 15.8 % slower"
+    done = command(*arguments)
+    assert done.code == 0
+    assert done.errors == (
+        f"migcomp: {seems}: the rounds differ too much to be sure; take more of them, "
+        "on a quiet machine\n"
+    )
+    told = command(*arguments, "--json").json
+    assert (told["worse"], told["unclear"]) == ([], [seems])
+    assert command(*arguments, "--max-regression", "16%").errors == ""
+    assert command(*arguments, "-q").errors == ""
+
+
 def test_a_setting_that_is_gone_fails_the_check(baseline: Path, tmp_path: Path) -> None:
     results = keep(tmp_path / "results", make_sweep({setting(): (99, STEADY)}))
     done = command("bench", "check", results, "--baseline", baseline, "-q")

@@ -9,6 +9,7 @@ import click
 
 from migcomp.cli.bench.forms import Form, form_options, print_comparison
 from migcomp.cli.bench.lists import Percent
+from migcomp.cli.summary import tell
 from migcomp.cli.types import FILE
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
     """Compare RESULTS with a baseline as migcomp bench compare does.
 
     Exit code 11 says that a setting became worse by more than is allowed, was not
-    measured any more, or took so few rounds that nothing could be told.
+    measured any more, or took so few rounds that nothing could be told.  What seems to
+    be slower, but is not significant, is named on standard error and does not fail.
     """
     from migcomp.bench.compare import compare
     from migcomp.bench.results_file import read_results
@@ -60,6 +62,17 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
         for pair in comparison.pairs
         if not pair.can_tell
     ]
-    print_comparison(comparison, form, found)
+    unclear = [
+        f"{name(pair.before)} seems to be {100 * (1 - pair.speed_ratio):.1f} % slower"
+        for pair in comparison.pairs
+        if pair.unclear(most)
+    ]
+    print_comparison(comparison, form, {"worse": found, "unclear": unclear})
+    if unclear:
+        tell(
+            f"{'; '.join(unclear)}: the rounds differ too much to be sure; take more "
+            "of them, on a quiet machine",
+            quiet=form.quiet,
+        )
     if found:
         raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")

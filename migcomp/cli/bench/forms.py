@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,14 +72,13 @@ def print_sweep(sweep: Sweep, form: Form) -> None:
 
 
 def print_comparison(
-    comparison: Comparison, form: Form, worse: Sequence[str] | None = None
+    comparison: Comparison, form: Form, found: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """``worse``: what a check found; only JSON has it, text tells it as an error."""
+    """``found`` by a check; only JSON has it, with text standard error tells it."""
     if form.format == "json":
         from migcomp.report.sweep_json import compare_to_json
 
-        verdict = {} if worse is None else {"worse": list(worse)}
-        print_json(compare_to_json(comparison) | verdict)
+        print_json(compare_to_json(comparison) | dict(found or {}))
     elif form.format == "text":
         if not form.quiet:
             from migcomp.report.compare_terminal import render
