@@ -269,7 +269,11 @@ def told(*, quiet: bool, color: str) -> Iterator[Callable[[str], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda doing: None
         return
+    from rich.text import Text
+
     from migcomp.report.console import open_console
+    from migcomp.report.printable import printable
 
     with open_console(sys.stderr, color, least_width=0).status("") as status:
-        yield lambda doing: status.update(doing)
+        # A text, since names in a plain string would be taken for markup.
+        yield lambda doing: status.update(Text(printable(doing)))

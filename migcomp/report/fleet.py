@@ -31,9 +31,9 @@ def render(result: FleetResult, console: Console) -> None:
     asked, plain = result.asked, result.plain
     first, *warnings = verdict(result)
     good = asked.seconds <= plain.seconds and not asked.forced
-    print_text(console, first, style="bold green" if good else "bold yellow")
+    print_text(console, printable(first), style="bold green" if good else "bold yellow")
     for sentence in warnings:
-        print_text(console, sentence, style="bold red")
+        print_text(console, printable(sentence), style="bold red")
     console.print()
     print_indented(console, _summary(result))
     console.print()

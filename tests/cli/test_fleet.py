@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import command, program, sentence
+from tests.cli.test_terminal import on_terminal
 from tests.conftest import PAGE, REPOSITORY, make_page
 
 SHIPPED = REPOSITORY / "sample_images/fleet.toml"
@@ -189,3 +190,20 @@ def test_mistakes_in_files(fleet: Path, tmp_path: Path) -> None:
     done = command("simulate", "--fleet", SHIPPED, "--costs", SHIPPED)
     assert done.code == 3
     assert "is not JSON" in sentence(done)
+
+
+def test_names_do_not_reach_the_terminal_raw(fleet: Path) -> None:
+    """The answer names hosts, and what goes wrong names guests."""
+    text = TOML.replace('"old"', '"\\u001b[31mold"').replace('"vm"', '"\\u001b[31mvm"')
+    fleet.write_text(text + 'dirty-rate = "1MiB"\n')
+    done = command("simulate", "--fleet", fleet)
+    assert done.code == 0, done.errors
+    assert "to empty host \\x1b[31mold of its 3 guests" in " ".join(done.text.split())
+    assert "\x1b" not in done.text
+
+
+def test_a_path_is_no_markup_on_a_terminal(fleet: Path) -> None:
+    fleet.write_text(TOML.replace("guest.raw", "x[/]\\u001b[31m.raw"))
+    shown = on_terminal("simulate", "--fleet", fleet)
+    assert "x[/]\\x1b[31m.raw: reading" in shown
+    assert "cannot be opened: No such file or directory" in shown
