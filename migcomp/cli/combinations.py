@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from migcomp.cli.options import given
 from migcomp.precopy.parameters import Parameters
 
+if TYPE_CHECKING:
+    from migcomp.plan.versions import Qemu
+
 _QEMU_ENGINES = ("compress", "multifd", "xbzrle")
 _MULTIFD_CODECS = ("none", "zlib", "zstd")
+#: Levels that QEMU takes; zlib has no others.
+_ZSTD_LEVELS = range(21)
 
 #: Option, and the engines that heed it.
 _ENGINES_OF = {
     "compress_threads": ("compress", "packets", "delta", "dedup", "adaptive"),
     "compress_wait_thread": ("compress",),
+    "compress_level": ("compress",),
     "multifd_channels": ("multifd",),
+    "multifd_compression": ("multifd",),
+    "multifd_zlib_level": ("multifd",),
+    "multifd_zstd_level": ("multifd",),
     "xbzrle_cache_size": ("xbzrle",),
 }
 #: Option, and those of which one must be given for it to be heeded.
@@ -28,6 +39,11 @@ _NEEDED_BY = {
     "vcpu_dirty_limit": ("dirty_limit",),
     "x_vcpu_dirty_limit_period": ("dirty_limit",),
 }
+#: Our option, and QMP's names for it.
+_SAME = {
+    "codec": ("multifd_compression",),
+    "level": ("compress_level", "multifd_zlib_level", "multifd_zstd_level"),
+}
 #: Option, and the first QEMU that has it (qapi/migration.json).
 _SINCE = {"dirty_limit": (8, 1), "avail_switchover_bandwidth": (8, 2)}
 
@@ -36,6 +52,13 @@ def check_combination(
     engine: str, codec: str | None, level: int | None, parameters: Parameters
 ) -> None:
     """Raises UsageError."""
+    for name, same in _SAME.items():
+        for other in same:
+            if given(name) and given(other):
+                raise click.UsageError(
+                    f"{_option(name)} and {_option(other)} say the same; give one of "
+                    "them"
+                )
     _check_engine(engine, codec, level, parameters)
     for name, engines in _ENGINES_OF.items():
         if given(name) and engine not in engines:
@@ -76,7 +99,16 @@ def _check_engine(
             f"{qemu} has no {engine}{', which 9.1 removed' if removed else ''}; give "
             "another --engine or --qemu-version"
         )
-    if engine != "multifd" or codec in (None, "none"):
+    if engine == "multifd":
+        _check_multifd(codec or parameters.multifd_compression, level, qemu)
+
+
+def _check_multifd(codec: str, level: int | None, qemu: Qemu) -> None:
+    for other in ("zlib", "zstd"):
+        name = f"multifd_{other}_level"
+        if given(name) and codec != other:
+            raise click.UsageError(f"{_option(name)} has no meaning with {codec}")
+    if codec == "none":
         return
     if codec not in _MULTIFD_CODECS:
         raise click.UsageError(
@@ -87,6 +119,11 @@ def _check_engine(
         raise click.UsageError(
             f"multifd of {qemu} does not compress; leave --codec out, or give another "
             "--qemu-version"
+        )
+    if codec == "zstd" and level is not None and level not in _ZSTD_LEVELS:
+        raise click.UsageError(
+            f"QEMU's multifd-zstd-level is 0 to {_ZSTD_LEVELS[-1]}, not {level}; "
+            "--engine packets takes it"
         )
 
 

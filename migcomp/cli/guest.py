@@ -127,6 +127,11 @@ class GuestChoice:
             raise click.UsageError(
                 "--fit takes the place of --dirty-rate; leave one out"
             )
+        if self.dirty_rate is not None and len(self.images) > 1:
+            raise click.UsageError(
+                "--dirty-rate takes the place of later snapshots; leave them out, or "
+                "give --fit instead"
+            )
         if self.fit and single and not self.fit_bandwidth:
             raise click.UsageError(
                 "--fit needs three snapshots or more, or a recorded stream and "
@@ -228,11 +233,11 @@ class GuestChoice:
 
         total, rate = pages * page_size, self.dirty_rate or 0
         if self.working_set is None:
-            what = "the guest's memory"
+            what, most = "the guest's memory", total
             working_set = usual_working_set(rate / page_size, pages) * page_size
         else:
-            what = "the working set"
             working_set = self.working_set // page_size * page_size
+            what, most = "the working set", working_set
         if working_set > total:
             raise click.UsageError(
                 f"--working-set is {format_size(working_set)}, more than the "
@@ -241,7 +246,7 @@ class GuestChoice:
         if not 0 < rate < working_set:
             raise click.UsageError(
                 f"--dirty-rate is {format_size(rate)}; it must be more than 0 and less "
-                f"than {what}, {format_size(working_set)}, since a page counts once "
+                f"than {what}, {format_size(most)}, since a page counts once "
                 "in a second"
             )
         if self.bytes_changed > page_size:

@@ -117,7 +117,16 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
         "is; adaptive: waits only while the link, or what max-bandwidth allows so far, "
         "is used up.",
     ),
+    ("compress-level", _number(0, 9), "N", "--level of --engine compress."),
     ("multifd-channels", _number(1, 255), "N", "Channels of --engine multifd."),
+    (
+        "multifd-compression",
+        click.Choice(["none", "zlib", "zstd"]),
+        "",
+        "--codec of --engine multifd.",
+    ),
+    ("multifd-zlib-level", _number(0, 9), "N", "--level of multifd's zlib."),
+    ("multifd-zstd-level", _number(0, 20), "N", "--level of multifd's zstd."),
     ("xbzrle-cache-size", CacheSize(), "SIZE", "Of --engine xbzrle."),
     ("auto-converge", _FLAG, "", "Slow the guest down where it does not converge."),
     (
@@ -131,7 +140,12 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
     ("cpu-throttle-tailslow", _FLAG, "", "Smaller steps near the end."),
     ("max-cpu-throttle", _number(1, 99), "PERCENT", "Throttling at most."),
     ("dirty-limit", _FLAG, "", "Slow down vCPUs that write too much instead."),
-    ("vcpu-dirty-limit", _number(1, 1 << 20), "MB/S", "Of each vCPU, in MiB/s."),
+    (
+        "vcpu-dirty-limit",
+        _number(1, 1 << 20),
+        "MB/S",
+        "Of each vCPU, in MiB/s; the guest is taken to have one.",
+    ),
     (
         "x-vcpu-dirty-limit-period",
         _number(1, 1000),

@@ -66,7 +66,6 @@ def _engines() -> Sequence[str]:
 @click.option(
     "-c",
     "--codec",
-    "--multifd-compression",
     type=Name("codec", _codecs),
     help="Of the engine; see migcomp codecs.  [default: zlib with compress, none with "
     "multifd, zstd with others]",
@@ -74,10 +73,6 @@ def _engines() -> Sequence[str]:
 @click.option(
     "-l",
     "--level",
-    "--compress-level",
-    "--multifd-zlib-level",
-    "--multifd-zstd-level",
-    "level",
     type=int,
     metavar="N",
     help="Compression level.  [default: 1]",

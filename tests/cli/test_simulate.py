@@ -185,6 +185,14 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
     for arguments, words in (
         (("compress", "--compress-level", "6"), "zlib level 6"),
         (("multifd", "--multifd-compression", "zstd"), "2 channels, zstd level 1"),
+        (
+            ("multifd", "--codec", "zlib", "--multifd-zlib-level", "3"),
+            "2 channels, zlib level 3",
+        ),
+        (
+            ("multifd", "--multifd-compression", "zstd", "--level", "2"),
+            "2 channels, zstd level 2",
+        ),
         (("packets", "--codec", "lz4"), "lz4 level 1"),
         (("compress", "--codec", "zstd"), "zstd level 1 (QEMU has zlib only)"),
         (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
@@ -230,7 +238,12 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
             2,
             "--dirty-rate is 2.00 MiB; it must be more than 0 and less than the",
         ),
-        (("--link", "1Gbit", "--dirty-rate", "0"), 2, "--dirty-rate is 0 B"),
+        (
+            ("--link", "1Gbit", "--dirty-rate", "0"),
+            2,
+            "--dirty-rate is 0 B; it must be more than 0 and less than the guest's "
+            "memory, 2.00 MiB",
+        ),
         (
             ("--link", "1Gbit", "--dirty-rate", "1MiB", "--working-set", "3MiB"),
             2,
@@ -262,6 +275,48 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
             ("--link", "1Gbit", "--engine", "multifd", "--codec", "lz4"),
             2,
             "multifd compresses by zlib and zstd, and not by lz4",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "packets", "--multifd-zstd-level", "3"),
+            2,
+            "--multifd-zstd-level has no meaning with --engine packets",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "multifd", "--codec", "zlib"),
+                *("--multifd-zstd-level", "3"),
+            ),
+            2,
+            "--multifd-zstd-level has no meaning with zlib",
+        ),
+        (
+            ("--link", "1Gbit", "--engine", "multifd", "--multifd-zlib-level", "3"),
+            2,
+            "--multifd-zlib-level has no meaning with none",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "compress", "--level", "2"),
+                *("--compress-level", "3"),
+            ),
+            2,
+            "--level and --compress-level say the same; give one of them",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "multifd", "--codec", "zlib"),
+                *("--multifd-compression", "zstd"),
+            ),
+            2,
+            "--codec and --multifd-compression say the same; give one of them",
+        ),
+        (
+            (
+                *("--link", "1Gbit", "--engine", "multifd", "--codec", "zstd"),
+                *("--level", "-7"),
+            ),
+            2,
+            "multifd-zstd-level is 0 to 20, not -7",
         ),
         (
             ("--link", "1Gbit", "--engine", "compress", "--qemu-version", "9.1"),
@@ -356,6 +411,10 @@ def test_an_image_is_not_overwritten(guest: Path) -> None:
             ("multifd", "--codec", "zlib"),
             {"multifd-compression": "zlib", "multifd-zlib-level": 1},
         ),
+        (
+            ("multifd", "--multifd-compression", "zstd", "--level", "3"),
+            {"multifd-compression": "zstd", "multifd-zstd-level": 3},
+        ),
     ],
 )
 def test_parameters_are_those_that_were_simulated(
@@ -363,3 +422,9 @@ def test_parameters_are_those_that_were_simulated(
 ) -> None:
     done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *options)
     assert told.items() <= done.json["parameters"].items()
+
+
+def test_snapshots_and_a_rate_exclude_each_other(snapshots: list[Path]) -> None:
+    done = command("simulate", *snapshots, "--link", "1Gbit", "--dirty-rate", "64KiB")
+    assert done.code == 2
+    assert "--dirty-rate takes the place of later snapshots" in done.errors

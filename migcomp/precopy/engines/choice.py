@@ -42,10 +42,11 @@ class EngineChoice:
         changes: dict[str, object] = {}
         if self.name == "compress" and self.level is not None:
             changes["compress_level"] = self.level
-        if self.name == "multifd" and self.codec is not None:
-            changes["multifd_compression"] = self.codec
-            if self.level is not None and self.codec in ("zlib", "zstd"):
-                changes[f"multifd_{self.codec}_level"] = self.level
+        if self.name == "multifd":
+            codec = self.codec or parameters.multifd_compression
+            changes["multifd_compression"] = codec
+            if self.level is not None and codec in ("zlib", "zstd"):
+                changes[f"multifd_{codec}_level"] = self.level
         return replace(parameters, **changes)  # type: ignore[arg-type]
 
 
