@@ -257,6 +257,7 @@ class Migration:
                 self._bitmap.pending,
                 stopped=last,
                 throttle_percentage=self._convergence.throttle_percentage,
+                waiting_bytes=self._clock.backlog(),
             )
         )
         self._cpu_before = self._clock.cpu_ns

@@ -25,7 +25,8 @@ class Round:
     ``iteration``: QMP's dirty-sync-count meanwhile, as guestperf counts.
     ``dirty_pages`` were to be sent at its start, ``unchanged_pages`` of those that
     were sent had on the other side the content that they had already (fake dirty
-    pages).  ``stopped``: the guest was, which is the last round.
+    pages).  ``stopped``: the guest was, which is the last round.  ``waiting_bytes``
+    had been written before it began, and were not on the link yet.
     """
 
     iteration: int
@@ -37,6 +38,7 @@ class Round:
     unchanged_pages: int = 0
     cpu_ns: int = 0
     throttle_percentage: int | None = None
+    waiting_bytes: int = 0
 
     @property
     def seconds(self) -> float:

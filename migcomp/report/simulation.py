@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from migcomp.plan.versions import Qemu
 from migcomp.precopy.results import Round, SimulationResult
 from migcomp.report.parts import (
     INDENT,
@@ -60,7 +61,37 @@ def _answer(result: SimulationResult) -> list[str]:
     down = _seconds(result.rounds[-1].seconds)
     return [
         f"{name}: {size} migrated in {total}, with the guest stopped for {down}",
+        *_waited(result),
     ]
+
+
+def _waited(result: SimulationResult) -> list[str]:
+    """Why the guest was stopped for longer than it may be, where that is because of
+    what the kernel held."""
+    last, link = result.rounds[-1], result.link.bytes_per_second
+    limit = result.parameters.downtime_limit / 1000
+    waiting = last.waiting_bytes / link
+    if not last.seconds - waiting <= limit < last.seconds:
+        return []
+    sentence = (
+        f"That is longer than the downtime limit: {format_seconds(waiting)} of it went "
+        f"by while {format_size(last.waiting_bytes)} that QEMU had written before left "
+        "the kernel's buffer"
+    )
+    if _limit_helps(result):
+        sentence += f"; --max-bandwidth {int(link)} keeps that empty"
+    return [sentence]
+
+
+def _limit_helps(result: SimulationResult) -> bool:
+    """Whether a limit of what the link carries would leave the kernel nothing to hold;
+    not one that counts pages as they were before compression."""
+    parameters = result.parameters
+    compresses = result.engine == "multifd" and parameters.multifd_compression != "none"
+    if compresses and Qemu(parameters.qemu_version).compression_counts_whole:
+        return False
+    allowed = parameters.max_bandwidth
+    return not allowed or allowed > result.link.bytes_per_second
 
 
 def _figures(result: SimulationResult) -> Table:
@@ -80,8 +111,13 @@ def _figures(result: SimulationResult) -> Table:
         "pages": f"{format_count(handled)} sent, {format_count(ram.duplicate)} of them "
         f"zero; {format_count(unchanged)} again without need (fake dirty)",
     }
+    sleep_us = statistics.dirty_limit_throttle_time_per_round
     if statistics.cpu_throttle_percentage:
         rows["guest"] = f"throttled, {statistics.cpu_throttle_percentage} % at last"
+    elif sleep_us:
+        rows["guest"] = (
+            f"a vCPU slept {format_seconds(sleep_us / 1e6)} each time its ring was full"
+        )
     for name, text in rows.items():
         grid.add_row(name, text)
     return grid

@@ -3,7 +3,8 @@
 
 Schema ``migcomp.simulate/1``: keys are lower-case with hyphens; ``-ns`` virtual
 nanoseconds, other times as in QMP milliseconds, sizes bytes.  ``query-migrate`` is
-what QEMU would say; ``progress-history`` has a record for each round, with the names
+what QEMU would say, and what it tells only while a migration is under way, as it
+was at the end; ``progress-history`` has a record for each round, with the names
 of QEMU's guestperf, hyphens for underscores, where it has one.  The same inputs and
 the same file of costs give the same object, but for ``real-seconds`` and
 ``machine``, which are absent when costs come from a file.
@@ -97,4 +98,5 @@ def _round(round_: Round, result: SimulationResult) -> dict[str, object]:
         "xbzrle-bytes": sent.xbzrle_bytes,
         "cpu-ns": round_.cpu_ns,
         "throttle-pcent": round_.throttle_percentage or 0,
+        "waiting-bytes": round_.waiting_bytes,
     }

@@ -76,3 +76,50 @@ def test_measured_hand_overs_are_doubted(
     assert "load average was" in shown(measured, 200, monkeypatch)
     for certain in (replace(measured, engine="none"), replace(measured, costs="x")):
         assert "load average" not in shown(certain, 200, monkeypatch)
+
+
+def told(
+    parameters: Parameters, link: Link, engine: str = "none", codec: str | None = None
+) -> str:
+    with guest_memory(2048) as memory:
+        result = simulate(
+            memory,
+            IdleGuest(),
+            EngineChoice(engine, codec),
+            link,
+            parameters,
+            fixed_costs(),
+        )
+    file = io.StringIO()
+    render(result, open_console(file, "never"))
+    return " ".join(file.getvalue().split())
+
+
+def test_a_stop_beyond_the_limit_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel holds when the guest stops is sent first; a bandwidth limit of
+    what TCP leaves of the link keeps that short."""
+    monkeypatch.setenv("COLUMNS", "80")
+    link = Link(1e8)
+    unlimited = Parameters(max_bandwidth=0, downtime_limit=50)
+    text = told(unlimited, link)
+    limit = int(link.bytes_per_second)
+    assert "longer than the downtime limit: " in text
+    assert f"--max-bandwidth {limit} keeps" in text
+    limited = Parameters(max_bandwidth=limit, downtime_limit=50)
+    assert "longer than the downtime limit" not in told(limited, link)
+    counted_whole = replace(unlimited, qemu_version=(7, 2), downtime_limit=1)
+    text = told(counted_whole, link, "multifd", "zlib")
+    assert "longer than the downtime limit: " in text
+    assert "--max-bandwidth" not in text
+    patient = Parameters(max_bandwidth=0, downtime_limit=5000)
+    assert "longer than the downtime limit" not in told(patient, link)
+
+
+def test_a_dirty_limit_is_told(
+    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statistics = replace(result.statistics, dirty_limit_throttle_time_per_round=2500)
+    slowed = replace(result, statistics=statistics)
+    text = shown(slowed, 200, monkeypatch)
+    assert "a vCPU slept 2.50 ms each time its ring was full" in text
+    assert "slept" not in shown(result, 200, monkeypatch)
