@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from migcomp.bench.pareto import Best, best_links, front
+from migcomp.bench.statistics import Summary
 from migcomp.bench.sweep_figures import Figures
 from migcomp.bench.sweep_results import Sweep, SweptImage
 from migcomp.report.tables import Column, FigureTable, Value
@@ -158,3 +159,8 @@ def _row(figures: Figures, on_front: bool, best: Best | None) -> dict[str, Value
         "best-from-bytes-per-second": best.slowest if best else None,
         "best-to-bytes-per-second": best.fastest if best else None,
     }
+
+
+def format_noise(summary: Summary) -> str:
+    """MAD in percent of the median; one round tells nothing of it."""
+    return f"{100 * summary.relative_mad:.1f} %" if summary.rounds > 1 else "-"

@@ -14,7 +14,7 @@ from migcomp.report.links import about, format_links
 from migcomp.report.parts import distinct_names, print_indented, print_text
 from migcomp.report.printable import printable
 from migcomp.report.sweep_advice import advice
-from migcomp.report.sweep_figures import ImageFigures, by_image
+from migcomp.report.sweep_figures import ImageFigures, by_image, format_noise
 from migcomp.units import (
     format_bit_rate,
     format_rate,
@@ -118,7 +118,7 @@ def _cells(found: Figures) -> list[str]:
     return [
         f"{found.rate:.2f}",
         format_rate(found.speed).removesuffix(" MB/s"),
-        f"{100 * found.noise:.1f} %" if found.wall.rounds > 1 else "-",
+        format_noise(found.wall),
         f"{found.cpu_seconds_per_gib:.2f}",
         format_bit_rate(link) if link else "no link",
     ]

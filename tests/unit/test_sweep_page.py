@@ -214,6 +214,13 @@ def test_the_table_has_the_samples_figures(measured: Sweep) -> None:
         assert float(values[6]) == each.cpu_seconds_per_gib
 
 
+def test_one_round_tells_nothing_of_noise(measured: Sweep) -> None:
+    noise = re.compile(rb"<td[^>]*>[0-9]+[.][0-9] %</td>")
+    assert noise.search(to_html({PATH: measured}))
+    first = [sample for sample in measured.samples if sample.round == 1]
+    assert not noise.search(to_html({PATH: replace(measured, samples=tuple(first))}))
+
+
 def test_a_page_is_the_same_each_time(measured: Sweep) -> None:
     assert to_html({PATH: measured}) == to_html({PATH: measured})
 

@@ -180,7 +180,7 @@ def _cells(each: Figures, case: Case, number: int) -> list[Cell]:
         figure(each.speed / 1e6, 0),
         figure(point.rate, 2),
         figure(point.speed / 1e6, 0),
-        figure(100 * each.noise, 1),
+        Cell("", -1) if each.wall.rounds < 2 else figure(100 * each.noise, 1),
         figure(each.cpu_seconds_per_gib, 3),
         milliseconds("p50"),
         milliseconds("p99"),

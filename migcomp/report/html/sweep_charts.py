@@ -24,6 +24,7 @@ from migcomp.report.html.charts import (
 )
 from migcomp.report.html.sweep_bytes import classes_chart, map_chart, page_sizes_chart
 from migcomp.report.html.sweep_case import Case, drawn_of
+from migcomp.report.sweep_figures import format_noise
 from migcomp.units import format_rate, format_seconds
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _front(case: Case, key: str) -> Chart | None:
                     numbered.get(n, ""),
                     f"{case.points[n].rate:.2f}",
                     format_rate(case.points[n].speed),
-                    f"{100 * each.noise:.1f} %",
+                    format_noise(each.wall),
                 )
                 for n, each in enumerate(case.figures)
             ],
@@ -295,7 +296,7 @@ def _cpu(case: Case, key: str) -> Chart:
                 (
                     each.setting.name,
                     f"{each.cpu_seconds_per_gib:.3f}",
-                    f"{100 * each.cpu.relative_mad:.1f} %",
+                    format_noise(each.cpu),
                 )
                 for each in case.figures
             ],
