@@ -175,7 +175,7 @@ def size(least: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         found = parse(str(value) if type(value) is int else value)
         if found < least:
-            raise ValueError(f"must be {least} bytes or more, and is {_shown(value)}")
+            raise ValueError(f"must be {least:,} B or more, and is {_shown(value)}")
         return found
 
     return check

@@ -281,7 +281,13 @@ def _guest(data: Any) -> GuestCosts:
     model = None
     if writes is not None:
         model = _model(writes)
-    return GuestCosts(pages, measured(data["memory"]), measured(data["changed"]), model)
+    memory = measured(data["memory"])
+    sampled = max(
+        (part.pages for each in memory.values() for part in each.parts), default=0
+    )
+    if pages < sampled:
+        raise ValueError(f"pages is {pages}, and its sample has {sampled}")
+    return GuestCosts(pages, memory, measured(data["changed"]), model)
 
 
 def _model(data: Any) -> DirtyModel:

@@ -178,6 +178,7 @@ GUEST = ("guests", "profile heap")
         (change(*GUEST, to={}), "'pages' is missing"),
         (change(*GUEST, "pages", to=0), "pages is 0"),
         (change(*GUEST, "pages", to=10**30), "pages is 1000"),
+        (change(*GUEST, "pages", to=5), "pages is 5, and its sample has"),
         (change(*GUEST, "memory", "none", "zero", to=10**6), "zero is 1000000"),
         (change(*GUEST, "memory", "none", "bytes", to=0), "bytes is 0"),
         (change(*GUEST, "memory", "none", "ns", to=None), "ns is None"),
