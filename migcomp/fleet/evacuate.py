@@ -68,6 +68,8 @@ class _Cpus(Resource):
 
     def pass_time(self, now: float) -> None:
         passed = now - self.since
+        if not passed:
+            return
         crowded = max(self.busy - self.cpus, 0.0)
         self.crowded += crowded * passed
         self.taken += max(self.busy + self.used - self.cpus - crowded, 0.0) * passed
