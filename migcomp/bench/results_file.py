@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
 
 from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
-from migcomp.errors import ResultsError
+from migcomp.errors import OutputError, ResultsError
 from migcomp.images.image import PAGE_SIZES
+from migcomp.outputs import OutputFile
 from migcomp.records import from_record, to_record
 from migcomp.stream.sink import write_all
 
@@ -60,7 +61,8 @@ class ResultsFile:
     """Appends to a sweep's file, which is made if there is none.
 
     ``sweep`` is what it holds already.  Raises ResultsError for a file of another
-    plan, or one that another process appends to, and OSError.
+    plan, or one that another process appends to, OutputError for one that cannot be
+    made, and OSError.
     """
 
     def __init__(self, path: str, plan: SweepPlan) -> None:
@@ -68,17 +70,18 @@ class ResultsFile:
         exists = Path(path).exists()
         if exists and not Path(path).is_file():
             raise ResultsError(f"{path} is no regular file, which samples could be in")
-        self._file = FileIO(path, "rb+" if exists else "xb+")
+        first = _line({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
+        if not exists:
+            _begin(path, first)
+        self._file = FileIO(path, "rb+")
         try:
             self._lock()
-            first = _line({"schema": SCHEMA, "kind": "plan"} | to_record(plan))
             # What is empty, or was cut off before the plan was whole, is begun anew.
             head = self._file.read(len(first))
             if head != first and first.startswith(head):
                 self.sweep = Sweep(plan, ())
                 self._file.seek(0)
                 self._append(first)
-                _sync_folder(path)
             else:
                 self.sweep = read_results(path)
                 self._check_plan(plan)
@@ -159,8 +162,17 @@ def _line(record: dict[str, object]) -> bytes:
     return text.encode() + b"\n"
 
 
-def _sync_folder(path: str) -> None:
-    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+def _begin(path: str, first: bytes) -> None:
+    """Makes the file with its plan in it, so that nobody ever reads less."""
+    try:
+        with OutputFile(path) as file:
+            write_all(file, first)
+            os.fdatasync(file.fileno())
+    except OutputError:
+        # Another sweep may have begun it in this moment; its lock tells.
+        if not Path(path).exists():
+            raise
+    folder = os.open(Path(path).resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

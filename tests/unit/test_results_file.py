@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO, StringIO
+from io import BytesIO, FileIO, StringIO
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from migcomp.bench import results_file
 from migcomp.bench.compare import compare
 from migcomp.bench.results_file import ResultsFile, read_results
 from migcomp.bench.sweep_results import Sweep
 from migcomp.errors import ResultsError
+from migcomp.outputs import OutputFile
 from migcomp.records import to_record
 from migcomp.report import compare_terminal, sweep_terminal
 from migcomp.report.compare_figures import compare_table
@@ -152,6 +154,49 @@ def test_two_sweeps_do_not_write_one_file(results: Path) -> None:
         pytest.raises(ResultsError, match="is being written by another sweep"),
     ):
         ResultsFile(str(results), SWEEP.plan)
+
+
+def test_whoever_looks_finds_no_file_or_a_whole_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results"
+    seen = []
+
+    def write_byte_by_byte(file: FileIO, content: bytes) -> None:
+        for at in range(len(content)):
+            if path.exists():
+                seen.append(len(read_results(str(path)).samples))
+            file.write(content[at : at + 1])
+
+    monkeypatch.setattr(results_file, "write_all", write_byte_by_byte)
+    write(path)
+    assert sorted(set(seen)) == list(range(len(SWEEP.samples)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_sweep_that_began_in_the_same_moment_is_found_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results"
+    others = []
+
+    def begin_first(path: str) -> OutputFile:
+        monkeypatch.undo()
+        others.append(ResultsFile(path, SWEEP.plan))
+        return OutputFile(path)
+
+    monkeypatch.setattr(results_file, "OutputFile", begin_first)
+    with pytest.raises(ResultsError, match="is being written by another sweep"):
+        ResultsFile(str(path), SWEEP.plan)
+    with others[0]:
+        assert others[0].sweep.samples == ()
+
+
+def test_a_link_to_nothing_yet_leads_to_the_new_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("results")
+    write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert read_results(str(tmp_path / "results")) == SWEEP
 
 
 # --- Damage --------------------------------------------------------------------------
