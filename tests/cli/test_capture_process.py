@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,21 @@ from tests.cli.conftest import command, program, sentence
 from tests.conftest import folder_names
 
 
-def test_the_report_tells_how_to_read_the_image(tmp_path: Path) -> None:
-    path = tmp_path / "own.raw"
-    done = command("capture", "--pid", str(os.getpid()), "-o", path)
+@pytest.fixture
+def process() -> Iterator[int]:
+    """The number of one that is small and does nothing.
+
+    The tests' own would do but for its size, which depends on what ran before.
+    """
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as running:
+        yield running.pid
+
+
+def test_the_report_tells_how_to_read_the_image(process: int, tmp_path: Path) -> None:
+    path = tmp_path / "cat.raw"
+    done = command("capture", "--pid", str(process), "-o", path)
     assert done.code == 0, done.errors
-    assert f"process {os.getpid()} (" in done.text
+    assert f"process {process} (" in done.text
     options = re.findall(r"^  (--block .*)$", done.text, re.M)
     assert options
     readers = re.search(r"for migcomp (.*) and (.*):$", done.text, re.M)
@@ -30,19 +41,19 @@ def test_the_report_tells_how_to_read_the_image(tmp_path: Path) -> None:
         assert read.code == 0, read.errors
 
 
-def test_json(tmp_path: Path) -> None:
-    path = tmp_path / "own.raw"
-    done = command("capture", "--pid", str(os.getpid()), "-o", path, "--json")
+def test_json(process: int, tmp_path: Path) -> None:
+    path = tmp_path / "cat.raw"
+    done = command("capture", "--pid", str(process), "-o", path, "--json")
     assert done.json["schema"] == "migcomp.capture/1"
-    assert done.json["source"]["pid"] == os.getpid()
+    assert done.json["source"]["pid"] == process
     (image,) = done.json["images"]
     assert image["path"] == str(path)
     assert image["bytes"] == path.stat().st_size
     assert sum(block["length"] for block in image["blocks"]) == image["bytes"]
 
 
-def test_to_standard_output() -> None:
-    done = program("capture", "--pid", str(os.getpid()), "-o", "-", "--json")
+def test_to_standard_output(process: int) -> None:
+    done = program("capture", "--pid", str(process), "-o", "-", "--json")
     assert done.code == 0
     assert f'"bytes": {len(done.stdout)}' in done.errors
 
@@ -61,10 +72,10 @@ def test_no_process(tmp_path: Path) -> None:
     assert folder_names(tmp_path) == []
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "own.raw"
+def test_nothing_is_overwritten(process: int, tmp_path: Path) -> None:
+    path = tmp_path / "cat.raw"
     path.write_bytes(b"mine")
-    arguments = ("capture", "--pid", str(os.getpid()), "-o", path)
+    arguments = ("capture", "--pid", str(process), "-o", path)
     done = command(*arguments)
     assert done.code == 7
     assert "--force" in sentence(done)
