@@ -39,6 +39,7 @@ from typing import Any
 
 from migcomp.errors import ImageError
 from migcomp.fleet.fleet import MemorySource
+from migcomp.fleet.results import MEASURED
 from migcomp.images.decode import readable_again
 from migcomp.images.open import open_image
 from migcomp.images.sample import SampleImage
@@ -125,7 +126,7 @@ def measure_fleet(
         source.name: _measure(source, wanted, base, watch)
         for source in dict.fromkeys(sources)
     }
-    return FleetCosts(base, guests, "measured just now")
+    return FleetCosts(base, guests, MEASURED)
 
 
 def _measure(
