@@ -240,6 +240,37 @@ def test_a_full_sweep(browser: Browser, full_page: Path, width: int) -> None:
     assert ends[2]
 
 
+#: Of each table behind a chart how many rows it has, how many are to be seen, and
+#: whether it is told that there are more.
+ROWS = """
+[...document.querySelectorAll("section.chart details .scroll")].map((each) => {
+  const rows = [...each.querySelectorAll("tbody tr")];
+  const told = each.previousElementSibling?.className === "paper" &&
+    each.previousElementSibling.getBoundingClientRect().height > 0;
+  return [rows.length, rows.filter((row) => row.getClientRects().length).length, told];
+})
+"""
+
+
+def test_a_full_sweep_on_paper(browser: Browser, full_page: Path) -> None:
+    """Of long tables behind charts it has what the charts tell apart, so that the
+    sheets can be held in a hand; all settings are there once."""
+    browser.open(full_page, 760, paper=True)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    tables = browser.run(ROWS)
+    assert [rows for rows, _, _ in tables].count(432) == 4
+    for rows, seen, told in tables:
+        assert 0 < seen <= 64
+        assert told == (seen < rows)
+    shown = """[...document.querySelectorAll("table.sortable tbody tr")]
+        .filter((row) => row.getBoundingClientRect().height > 0).length"""
+    assert browser.run(shown) == 432
+    assert browser.sheets() <= 20
+    browser.open(full_page, 1280)
+    browser.run("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    assert all(seen == rows and not told for rows, seen, told in browser.run(ROWS))
+
+
 def test_sorting(browser: Browser, sweep_page: Path) -> None:
     browser.open(sweep_page, 1280)
     column = """[...document.querySelector("table.sortable").tBodies[0].rows]
