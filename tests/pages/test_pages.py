@@ -48,8 +48,8 @@ CUT = """
   const frame = chart.getBoundingClientRect();
   return [...chart.querySelectorAll("text")].filter((each) => {
     const box = each.getBoundingClientRect();
-    return box.width && (box.left < frame.left - 2 || box.right > frame.right + 2 ||
-      box.top < frame.top - 2 || box.bottom > frame.bottom + 2);
+    return box.width && (box.left < frame.left - 0.5 || box.right > frame.right + 0.5 ||
+      box.top < frame.top - 0.5 || box.bottom > frame.bottom + 0.5);
   }).map((each) => each.textContent);
 })
 """

@@ -272,6 +272,16 @@ def test_paper_has_of_long_tables_what_the_charts_tell_apart() -> None:
     assert all(f">{name}<" in drawn["key-scaling"].wide for name in lines)
 
 
+def test_labels_of_a_logarithmic_axis_are_in_one_line() -> None:
+    for chart in charts(only_case(full_sweep()), "key"):
+        if chart.key in ("key-front", "key-request-times"):
+            lines = re.findall(
+                r'text-anchor: middle[^>]* y="([^"]*)"[^>]*>[0-9.,]+<', chart.wide
+            )
+            assert len(lines) > 5
+            assert len(set(lines)) == 1
+
+
 def test_ranges_of_links_have_two_ends_or_one() -> None:
     case = only_case(full_sweep())
     ranges = [best_range(case, number) for number in case.front]

@@ -159,6 +159,8 @@ def _style(ink: str) -> Iterator[None]:
         "text.color": ink,
         "text.parse_math": False,
         "xtick.color": ink,
+        # Whose ticks are shorter: so its labels are in one line with the major ones.
+        "xtick.minor.pad": 5,
         "ytick.color": ink,
     }
     with (

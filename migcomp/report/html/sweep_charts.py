@@ -292,7 +292,7 @@ def _cpu(case: Case, key: str) -> Chart:
         key,
         "CPU time",
         "For each GiB of guest memory, of all threads together, in the median round; "
-        "bars are the noise (MAD)." + drawn_of(shown, case.figures, "settings"),
+        "thin bars are the noise (MAD)." + drawn_of(shown, case.figures, "settings"),
         draw,
         Table(
             ("setting", "CPU s/GiB", "noise"),
