@@ -19,12 +19,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
 
-from migcomp.bench.sweep_results import Sweep, SweepMachine, SweepPlan, SweepSample
+from migcomp.bench.sweep_results import (
+    Sweep,
+    SweepMachine,
+    SweepPlan,
+    SweepSample,
+    SweptImage,
+)
 from migcomp.errors import OutputError, ResultsError
 from migcomp.images.image import PAGE_SIZES
 from migcomp.outputs import OutputFile
 from migcomp.records import from_record, to_record
 from migcomp.stream.sink import write_all
+from migcomp.units import many
 
 SCHEMA = "migcomp.sweep/1"
 
@@ -39,6 +46,17 @@ _WORDS = {
     "python": "Python",
     "migcomp": "version of migcomp",
     "codecs": "library of a codec",
+}
+
+#: What can differ of an image, in words, and else by its option.
+_IMAGE_WORDS = {
+    "bytes": "the size in bytes",
+    "format": "the format",
+    "page_size": "the page size",
+    "given_format": "--image-format",
+    "layout": "--block",
+    "diffs": "--diff",
+    "pad": "--pad",
 }
 
 #: No line of ours is that long.
@@ -131,12 +149,12 @@ class ResultsFile:
             ) from None
 
     def _check_plan(self, plan: SweepPlan) -> None:
-        for what in ("images", "settings", "rounds"):
-            if getattr(self.sweep.plan, what) != getattr(plan, what):
-                raise ResultsError(
-                    f"{self.path} holds the results of a sweep with other {what}; "
-                    "repeat the command that began it, or give another -o"
-                )
+        if self.sweep.plan != plan:
+            what = _difference(self.sweep.plan, plan)
+            raise ResultsError(
+                f"{self.path} is of another sweep: {what}; repeat the command that "
+                "began it, or give another -o"
+            )
 
     def _append(self, line: bytes) -> None:
         write_all(self._file, line)
@@ -189,6 +207,37 @@ def _other(theirs: SweepMachine, ours: SweepMachine) -> str:
         shown = "" if field.name == "codecs" else f" ({there})"
         return f"another {what}{shown}"
     return "another machine"
+
+
+def _difference(there: SweepPlan, here: SweepPlan) -> str:
+    """As in ``it has 5 rounds, and this command 7``: what is the first to differ of two
+    plans that are not equal."""
+    paths = [[image.path for image in plan.images] for plan in (there, here)]
+    if told := _first_to_differ("image", *paths):
+        return told
+    for image, other in zip(there.images, here.images, strict=True):
+        for field in fields(SweptImage):
+            was, now = getattr(image, field.name), getattr(other, field.name)
+            if was != now:
+                what = _IMAGE_WORDS.get(field.name, field.name)
+                if {type(was), type(now)} <= {int, str}:
+                    return f"of {image.path} {what} is {was} there, and {now} here"
+                return f"of {image.path} {what} differs"
+    names = [[setting.name for setting in plan.settings] for plan in (there, here)]
+    if told := _first_to_differ("setting", *names):
+        return told
+    return f"it has {many(there.rounds, 'round')}, and this command {here.rounds}"
+
+
+def _first_to_differ(what: str, there: list[str], here: list[str]) -> str:
+    """Empty if they are equal."""
+    for name in there:
+        if name not in here:
+            return f"it has the {what} {name}, and this command has not"
+    for name in here:
+        if name not in there:
+            return f"this command has the {what} {name}, and it has not"
+    return "" if there == here else f"its {what}s are in another order"
 
 
 def _lines(path: str, file: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -48,7 +49,9 @@ class Summary:
 def tell(notice: str, *, quiet: bool) -> None:
     """A sentence beside the report, on standard error; nothing if it is empty."""
     if notice and not quiet:
-        click.echo(f"migcomp: {printable(notice)}", err=True)
+        # Losing standard error must not change the exit code.
+        with suppress(OSError):
+            click.echo(f"migcomp: {printable(notice)}", err=True)
 
 
 def print_json(content: Mapping[str, object], file: TextIO | None = None) -> None:

@@ -34,11 +34,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from migcomp.errors import ImageError
 from migcomp.fleet.fleet import MemorySource
+from migcomp.fleet.results import MEASURED
 from migcomp.images.decode import readable_again
 from migcomp.images.open import open_image
 from migcomp.images.sample import SampleImage
@@ -49,6 +49,7 @@ from migcomp.plan.sample import CLUSTER_PAGES, Sample, sample_of, take_sample
 from migcomp.precopy.costs import Costs, Work, measured_costs
 from migcomp.precopy.dirty_model import DirtyModel
 from migcomp.precopy.snapshots import seconds_between
+from migcomp.small_file import read_small
 
 SCHEMA = "migcomp.fleet-costs/1"
 SAMPLE_BYTES = 64 << 20
@@ -125,7 +126,7 @@ def measure_fleet(
         source.name: _measure(source, wanted, base, watch)
         for source in dict.fromkeys(sources)
     }
-    return FleetCosts(base, guests, "measured just now")
+    return FleetCosts(base, guests, MEASURED)
 
 
 def _measure(
@@ -200,16 +201,9 @@ def _of_profile(profile: str, page_size: int) -> Sample:
 
 def load_fleet_costs(path: str, page_size: int) -> FleetCosts:
     """Raises ImageError for what is no file of such costs."""
+    text = read_small(path, _FILE_MAX, ImageError)
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(_FILE_MAX + 1)
-        if len(text) > _FILE_MAX:
-            raise ImageError(
-                f"{path}: is more than {_FILE_MAX >> 20} MiB; no costs are"
-            )
         data = json.loads(text)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ImageError(
             f"{path}: is not JSON; make such a file with migcomp simulate --fleet "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from migcomp.fleet.fleet import Fleet
 from migcomp.plan.candidates import Candidate
 
+MEASURED = "measured just now"
+
 
 @dataclass(frozen=True)
 class Migrated:

@@ -7,8 +7,9 @@ protocols (https, s3, gs, ssh and others), each with a package of its own.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from tempfile import TemporaryFile
 from typing import Any
@@ -18,6 +19,28 @@ from migcomp.images.file import ImageFile, Watch, no_room_for_copy
 
 #: Read at a time, and all of it that is ever in memory.
 _RANGE = 8 << 20
+
+_TOLD_MOST = 200  # characters of what a protocol says
+
+#: What to do where a URL cannot be opened.
+_REMEDIES = {
+    errno.ENOENT: "check the URL",
+    errno.EISDIR: "name a file in it",
+    errno.EACCES: "name a user who may read it, in the URL or as fsspec is configured",
+    errno.ECONNREFUSED: "check host and port, and that the server runs",
+}
+
+#: Numbers of errors that protocols raise without, and of what web servers answer.
+_NUMBERS: Mapping[type, int] = {
+    FileNotFoundError: errno.ENOENT,
+    IsADirectoryError: errno.EISDIR,
+    PermissionError: errno.EACCES,
+}
+_STATUSES: Mapping[int | None, int] = {
+    401: errno.EACCES,
+    403: errno.EACCES,
+    404: errno.ENOENT,
+}
 
 
 def open_url(url: str, watch: Watch | None = None) -> ImageFile:
@@ -59,10 +82,37 @@ def _ranges(url: str) -> Iterator[bytes]:
     except ImageError:
         raise
     except Exception as error:  # each protocol has errors of its own
-        # Of a server that does not answer, fsspec says the URL, and its cause why.
-        why = (error.__cause__ or error) if str(error) == url else error
-        told = str(why) or type(why).__name__
-        raise ImageError(f"{url} cannot be read: {told}") from error
+        raise ImageError(_failure(url, error)) from error
+
+
+def _failure(url: str, error: Exception) -> str:
+    """A sentence about what a protocol raised."""
+    if isinstance(error, ImportError):
+        return f"reading {url} needs a package: {error}"
+    if (name := _unknown_protocol(url)) is not None:
+        return f"{url} cannot be opened: fsspec knows no protocol {name}; check the URL"
+    # Of what a server does not give, fsspec says the URL, and its cause why.
+    why: Any = (error.__cause__ or error) if str(error) == url else error
+    status = getattr(why, "status", None)
+    number = (
+        getattr(why, "errno", None) or _NUMBERS.get(type(why)) or _STATUSES.get(status)
+    )
+    if number in _REMEDIES:
+        return f"{url} cannot be opened: {os.strerror(number)}; {_REMEDIES[number]}"
+    # Some tell all that they tried, and some nothing, or the URL again.
+    told = str(why).partition("\n")[0][:_TOLD_MOST] or type(why).__name__
+    if status is not None:
+        told = f"the server says {status} {why.message}"
+    elif told == url:
+        told = "it is no URL that leads anywhere"
+    return f"{url} cannot be read: {told}"
+
+
+def _unknown_protocol(url: str) -> str | None:
+    """Its name; None for one that fsspec knows."""
+    name = url.partition("://")[0].rpartition("::")[2]
+    known = import_module("fsspec.registry").available_protocols()
+    return None if name in known else name
 
 
 def _read(system: Any, path: str) -> Iterator[bytes]:

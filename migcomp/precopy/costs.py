@@ -28,17 +28,18 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from migcomp._core import BenchJob, xxh64
 from migcomp.errors import ImageError
 from migcomp.measure import machine
 from migcomp.precopy.results import MEASURED
+from migcomp.small_file import read_small
 
 SCHEMA = "migcomp.costs/1"
 _KINDS = ("compressed", "normal")
 _MOST_NS = 10**9
+_FILE_MAX = 1 << 20  # bytes
 _TRIED_BYTES = 16 << 20
 _TRIED_REQUESTS = 500
 _REQUEST_NS = 50_000  # about what a page takes zlib
@@ -164,10 +165,9 @@ def measured_costs(page_size: int) -> Costs:
 
 def load_costs(path: str, page_size: int) -> Costs:
     """Raises ImageError for what is no file of costs."""
+    text = read_small(path, _FILE_MAX, ImageError)
     try:
-        data = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ImageError(
             f"{path}: is not JSON; make such a file with migcomp simulate --save-costs"

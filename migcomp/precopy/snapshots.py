@@ -24,6 +24,7 @@ from migcomp.images.image import Image
 from migcomp.images.open import open_image
 from migcomp.precopy.dirty import DirtySource
 from migcomp.precopy.memory import GuestMemory
+from migcomp.small_file import read_small
 
 _NS = 10**9
 _SECONDS_MIN = 0.001
@@ -32,6 +33,7 @@ _PIECE_BYTES = 256 << 10
 
 #: As migcomp capture names it.
 _NOTES = "capture.json"
+_NOTES_MAX = 16 << 20  # bytes
 
 _CHANGED = bytes([0]) + bytes([255]) * 255
 
@@ -194,8 +196,11 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
     Raises ImageError if they are malformed, or do not have these snapshots.
     """
     notes = Path(paths[0]).parent / _NOTES
+    if not notes.exists():
+        return None
+    text = read_small(str(notes), _NOTES_MAX, ImageError)
     try:
-        noted = json.loads(notes.read_text())
+        noted = json.loads(text)
         taken = {Path(each["path"]).name: each for each in noted["images"]}
         known = [taken[Path(path).name] for path in paths]
         return [
@@ -203,9 +208,7 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
             - (float(before["seconds"]) if noted["paused"] else 0.0)
             for before, after in pairwise(known)
         ]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImageError(
             f"{notes} does not tell when the snapshots were taken; remove it, and give "
             "the seconds between them"

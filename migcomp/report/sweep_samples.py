@@ -4,62 +4,111 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
-from typing import BinaryIO
+from operator import attrgetter
+from typing import Any, BinaryIO, get_type_hints
 
-from migcomp.bench.sweep_results import WARM_UP, Sweep, SweepSample
+from migcomp.bench.sweep_results import (
+    WARM_UP,
+    Setting,
+    Sweep,
+    SweepSample,
+    SweptImage,
+)
 from migcomp.errors import OutputError
 from migcomp.records import hyphened
 from migcomp.report.classes import counts_by_name
 from migcomp.report.printable import printable
 from migcomp.report.tables import Column, FigureTable, Value, to_csv
+from migcomp.results import PageCounts, Queue, RequestTimes, RunResult
 from migcomp.stream.sink import write_all
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A sample, and what its numbers stand for."""
+
+    sample: SweepSample
+    image: SweptImage
+    setting: Setting
+    host: str
+
+    @property
+    def result(self) -> RunResult:
+        return self.sample.result
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A column; ``kind`` is the type of its values, which may allow None."""
+
+    kind: Any
+    of: Callable[[_Taken], Value]
+
+
+def _fields(kind: type, name: str, where: str) -> dict[str, _Figure]:
+    """Of a dataclass that _Taken has there; ``name`` makes a column's of a field's."""
+    return {
+        name.format(hyphened(field)): _Figure(hint, attrgetter(f"{where}.{field}"))
+        for field, hint in get_type_hints(kind).items()
+    }
+
+
+_FIGURES = {
+    # It may be no text at all.
+    "image": _Figure(str, lambda taken: printable(taken.image.path)),
+    "image-format": _Figure(str, lambda taken: taken.image.format),
+    "image-digest": _Figure(str, lambda taken: f"{taken.result.image_digest:016x}"),
+    **_fields(Setting, "{}", "setting"),
+    "round": _Figure(int, lambda taken: taken.sample.round),
+    "warm-up": _Figure(bool, lambda taken: taken.sample.round == WARM_UP),
+    "host": _Figure(str, lambda taken: taken.host),
+    "machine": _Figure(str, lambda taken: taken.sample.machine),
+    "pid": _Figure(int, lambda taken: taken.sample.pid),
+    "started": _Figure(str, lambda taken: taken.sample.started),
+    "load": _Figure(float, lambda taken: taken.sample.load),
+    "cached-share": _Figure(float, lambda taken: taken.sample.cached_share),
+    "provider": _Figure(str, lambda taken: taken.result.codec.provider),
+    "provider-version": _Figure(str, lambda taken: taken.result.codec.version),
+    "image-bytes": _Figure(int, lambda taken: taken.result.image_bytes),
+    "stream-bytes": _Figure(int, lambda taken: taken.result.stream_bytes),
+    "compressed-bytes": _Figure(int, lambda taken: taken.result.compressed_bytes),
+    "compressed-blocks": _Figure(int, lambda taken: taken.result.compressed_blocks),
+    **{
+        f"{name}-pages": _Figure(
+            int, attrgetter(f"result.pages.{name.replace('-', '_')}")
+        )
+        for name in counts_by_name(PageCounts())
+    },
+    "rate": _Figure(float, lambda taken: taken.result.image_rate),
+    "compression-rate": _Figure(float, lambda taken: taken.result.compression_rate),
+    "wall-seconds": _Figure(float, lambda taken: taken.result.wall_seconds),
+    "guest-bytes-per-second": _Figure(
+        float, lambda taken: taken.result.image_bytes_per_second
+    ),
+    "cpu-seconds": _Figure(float, lambda taken: taken.result.cpu_seconds),
+    "submitter-cpu-seconds": _Figure(
+        float, lambda taken: taken.result.submitter_cpu_seconds
+    ),
+    **_fields(Queue, "queue-{}", "result.queue"),
+    **_fields(RequestTimes, "request-{}-ns", "result.request_times"),
+}
 
 
 def sample_table(sweep: Sweep) -> FigureTable:
     """Columns are those that docs/benchmarking.md describes."""
     hosts = {machine.id: machine.host for machine in sweep.machines}
-    rows = [_row(sweep, sample, hosts) for sample in sweep.samples]
-    keys = list(rows[0]) if rows else []
-    return FigureTable("sample", tuple(Column(key, "") for key in keys), rows)
-
-
-def _row(
-    sweep: Sweep, sample: SweepSample, hosts: Mapping[str, str]
-) -> dict[str, Value]:
-    result = sample.result
-    image = sweep.plan.images[sample.image]
-    return {
-        "image": printable(image.path),  # it may be no text at all
-        "image-format": image.format,
-        "image-digest": f"{result.image_digest:016x}",
-        **asdict(sweep.plan.settings[sample.setting]),
-        "round": sample.round,
-        "warm-up": sample.round == WARM_UP,
-        "host": hosts[sample.machine],
-        "machine": sample.machine,
-        "pid": sample.pid,
-        "started": sample.started,
-        "load": sample.load,
-        "cached-share": sample.cached_share,
-        "provider": result.codec.provider,
-        "provider-version": result.codec.version,
-        "image-bytes": result.image_bytes,
-        "stream-bytes": result.stream_bytes,
-        "compressed-bytes": result.compressed_bytes,
-        "compressed-blocks": result.compressed_blocks,
-        **{f"{n}-pages": pages for n, pages in counts_by_name(result.pages).items()},
-        "rate": result.image_rate,
-        "compression-rate": result.compression_rate,
-        "wall-seconds": result.wall_seconds,
-        "guest-bytes-per-second": result.image_bytes_per_second,
-        "cpu-seconds": result.cpu_seconds,
-        "submitter-cpu-seconds": result.submitter_cpu_seconds,
-        **{f"queue-{hyphened(n)}": v for n, v in asdict(result.queue).items()},
-        **{f"request-{n}-ns": v for n, v in asdict(result.request_times).items()},
-    }
+    images, settings = sweep.plan.images, sweep.plan.settings
+    taken = [
+        _Taken(s, images[s.image], settings[s.setting], hosts[s.machine])
+        for s in sweep.samples
+    ]
+    rows = [
+        {key: figure.of(each) for key, figure in _FIGURES.items()} for each in taken
+    ]
+    return FigureTable("sample", tuple(Column(key, "") for key in _FIGURES), rows)
 
 
 # --- Files ---------------------------------------------------------------------------
@@ -82,16 +131,17 @@ def write_parquet(table: FigureTable, file: BinaryIO) -> None:
         raise OutputError(
             "Parquet needs a package: pip install 'migcomp[parquet]'"
         ) from None
-    found = arrow.Table.from_pylist([dict(row) for row in table.rows])
-    # A column that is empty in this file has the type that it has in others.
-    shares = {"cached-share": arrow.float64()}
-    fields = [
-        field.with_type(shares.get(field.name, arrow.int64()))
-        if arrow.types.is_null(field.type)
-        else field
-        for field in found.schema
-    ]
-    parquet.write_table(found.cast(arrow.schema(fields)), file)
+    # Not the types that arrow guesses: a column may be empty in this file.
+    types = {
+        str: arrow.string(),
+        bool: arrow.bool_(),
+        int: arrow.int64(),
+        int | None: arrow.int64(),
+        float: arrow.float64(),
+    }
+    schema = arrow.schema([(key, types[f.kind]) for key, f in _FIGURES.items()])
+    rows = [dict(row) for row in table.rows]
+    parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), file)
 
 
 WRITERS: dict[str, Callable[[FigureTable, BinaryIO], None]] = {

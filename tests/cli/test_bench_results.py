@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from migcomp.choice import Choice
 from migcomp.images.open import open_image
 from migcomp.pipeline import compress
 from tests.cli.conftest import (
+    COMMAND,
     command,
+    environment,
     image_bytes,
     program,
     sentence,
@@ -61,6 +64,7 @@ def keep(path: Path, sweep: Sweep) -> Path:
     return path
 
 
+FULL = Path("/dev/full")
 STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
 
 
@@ -103,7 +107,11 @@ def test_a_check(
     assert done.stdout == b""
     if worse:
         assert done.code == 11
-        assert sentence(done) == f"{results} is worse than {baseline}: {worse}"
+        assert done.errors.splitlines() == [
+            f"migcomp: {worse}",
+            f"migcomp: {results} does not pass against {baseline}: 1 of 2 settings "
+            "failed",
+        ]
     else:
         assert (done.code, done.errors) == (0, "")
     told = command(*arguments, "--max-regression", most, "--json").json
@@ -121,8 +129,9 @@ def test_what_noise_hides_is_told(baseline: Path, tmp_path: Path) -> None:
     done = command(*arguments)
     assert done.code == 0
     assert done.errors == (
-        f"migcomp: {seems}: the rounds differ too much to be sure; take more of them, "
-        "on a quiet machine\n"
+        f"migcomp: {seems}\n"
+        "migcomp: of 1 setting the rounds differ too much to be sure; take more of "
+        "them, on a quiet machine\n"
     )
     told = command(*arguments, "--json").json
     assert (told["worse"], told["unclear"]) == ([], [seems])
@@ -134,7 +143,7 @@ def test_a_setting_that_is_gone_fails_the_check(baseline: Path, tmp_path: Path) 
     results = keep(tmp_path / "results", make_sweep({setting(): (99, STEADY)}))
     done = command("bench", "check", results, "--baseline", baseline, "-q")
     assert done.code == 11
-    assert sentence(done).endswith(": zstd-2 packet x2 is missing")
+    assert done.errors.startswith("migcomp: zstd-2 packet x2 is missing\n")
 
 
 def test_too_few_rounds_fail_the_check(baseline: Path, tmp_path: Path) -> None:
@@ -143,7 +152,47 @@ def test_too_few_rounds_fail_the_check(baseline: Path, tmp_path: Path) -> None:
     part = keep(tmp_path / "part", replace(whole, samples=whole.samples[:-1]))
     done = command("bench", "check", part, "--baseline", baseline, "-q")
     assert done.code == 11
-    assert sentence(done).endswith(": zstd-2 packet x2 took too few rounds to tell")
+    told = "zstd-2 packet x2 took too few rounds to tell"
+    assert done.errors.startswith(f"migcomp: {told}\n")
+    assert command("bench", "check", part, "--baseline", baseline, "--json").json[
+        "worse"
+    ] == [told]
+
+
+def test_each_setting_that_fails_has_its_line(baseline: Path, tmp_path: Path) -> None:
+    """One that fails for two reasons has one."""
+    slow = make_sweep(
+        {
+            setting(): (110, STEADY),
+            setting(level=2): (110, [x * 1.2 for x in STEADY]),
+        }
+    )
+    now = replace(slow, samples=slow.samples[:-2])
+    results = keep(tmp_path / "results", now)
+    arguments = ("bench", "check", results, "--baseline", baseline)
+    done = program(*arguments, "-q")
+    assert done.code == 11
+    worse = [
+        "zstd-1 packet x2 is 10.0 % less rate and took too few rounds to tell",
+        "zstd-2 packet x2 is 10.0 % less rate and took too few rounds to tell",
+    ]
+    closing = f"{results} does not pass against {baseline}: 2 of 2 settings failed"
+    lines = [*worse, closing]
+    assert done.errors == "".join(f"migcomp: {line}\n" for line in lines)
+    assert command(*arguments, "--json").json["worse"] == worse
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_check_fails_also_where_nobody_can_be_told(
+    baseline: Path, tmp_path: Path
+) -> None:
+    results = keep(tmp_path / "results", make_sweep({setting(): (99, STEADY)}))
+    arguments = ["bench", "check", str(results), "--baseline", str(baseline), "-q"]
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stderr=full, env=environment(), check=False
+        )
+    assert done.returncode == 11
 
 
 def test_of_several_images_a_check_names_the_one_that_is_worse(tmp_path: Path) -> None:
@@ -160,8 +209,8 @@ def test_of_several_images_a_check_names_the_one_that_is_worse(tmp_path: Path) -
     before, after = (keep(tmp_path / str(i), s) for i, s in enumerate(sweeps))
     done = command("bench", "check", after, "--baseline", before, "-q")
     assert done.code == 11
-    told = ": zstd-1 packet x2 of guests/one.raw is 16.7 % slower"
-    assert sentence(done).endswith(told)
+    told = "zstd-1 packet x2 of guests/one.raw is 16.7 % slower"
+    assert done.errors.startswith(f"migcomp: {told}\n")
 
 
 @pytest.mark.parametrize("most", ["x", "-1", "5%%", "1e3", "1000000"])

@@ -95,10 +95,13 @@ def test_what_an_image_does_not_tell(tmp_path: Path) -> None:
     streams = {s.result.stream_bytes for s in found.samples if s.setting == 0}
     assert streams == {ran.json["stream"]["bytes"]}
     before = results.read_bytes()
-    for other in ((*told, str(diff)), (*told[:-1], *blocks)):
+    for other, what in (
+        ((*told, str(diff)), "--block"),
+        ((*told[:-1], *blocks), "--diff"),
+    ):
         done = sweep(guest, results, *other)
         assert done.code == 10
-        assert "a sweep with other images" in sentence(done)
+        assert f"of {guest} {what} differs; repeat the command" in sentence(done)
     assert sweep(guest, results, *told, str(diff), *blocks, "-q").code == 0
     assert results.read_bytes() == before
 
@@ -221,7 +224,7 @@ def test_files_of_others_are_left_alone(image: Path, tmp_path: Path) -> None:
     assert sweep(image, results, "-q").code == 0
     done = sweep(image, results, "--rounds", "6")
     assert done.code == 10
-    assert "with other rounds; repeat the command that began it" in sentence(done)
+    assert "it has 5 rounds, and this command 6; repeat the command" in sentence(done)
     text = results.read_text()
     kernel = os.uname().release
     results.write_text(text.replace(kernel, "1.0"))

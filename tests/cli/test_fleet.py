@@ -91,6 +91,9 @@ def test_saved_costs_need_no_image(fleet: Path, tmp_path: Path) -> None:
     (tmp_path / "guest.raw").unlink()
     again = command("simulate", "--fleet", fleet, "--costs", costs, "--json").json
     assert again["evacuations"] == first.json["evacuations"]
+    policy = "Policy k-at-a-time, 2 from a host; bytes and CPU time of pages"
+    assert f"{policy} measured just now." in first.json["notes"]
+    assert f"{policy} from {costs}." in again["notes"]
     done = command("simulate", "--fleet", fleet)
     assert done.code == 3
     assert "guest.raw" in sentence(done)

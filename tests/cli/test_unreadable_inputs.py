@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, command, environment, sentence
+from tests.conftest import REPOSITORY
+
+FLEET = REPOSITORY / "sample_images/fleet.toml"
 
 
 @contextmanager
@@ -84,3 +87,57 @@ def test_a_stream_that_cannot_be_mapped(
         done = command(*arguments)
         assert done.code == 4
         assert sentence(done).startswith(f"{stream} cannot be mapped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "most"),
+    [
+        (["simulate", "{image}", "--link", "1Gbit", "--costs", "{}"], 3, "1.00"),
+        (["simulate", "--fleet", "{fleet}", "--costs", "{}"], 3, "64.0"),
+        (["simulate", "--fleet", "{}"], 2, "16.0"),
+        (["bench", "sweep", "{image}", "--plan", "{}", "-o", "{output}"], 2, "1.00"),
+    ],
+    ids=["costs", "costs of a fleet", "fleet", "plan"],
+)
+def test_files_that_are_read_whole(
+    image: Path,
+    tmp_path: Path,
+    bounded_memory: None,
+    arguments: list[str],
+    code: int,
+    most: str,
+) -> None:
+    """In bounded memory, and with one answer."""
+    output = tmp_path / "output"
+
+    def told(path: Path) -> str:
+        names = {"image": image, "fleet": FLEET, "output": output}
+        done = command(*(each.format(path, **names) for each in arguments))
+        assert done.code == code
+        return sentence(done)
+
+    endless, none = Path("/dev/zero"), tmp_path / "none"
+    assert told(endless) == f"{endless} is too long; {most} MiB are enough"
+    assert told(tmp_path) == f"{tmp_path} cannot be read: Is a directory"
+    assert told(none) == f"{none} cannot be read: No such file or directory"
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("notes", "words"),
+    [
+        (b"[" * 100_000, "does not tell when the snapshots were taken"),
+        (bytes((16 << 20) + 1), "is too long; 16.0 MiB are enough"),
+    ],
+    ids=["deep", "long"],
+)
+def test_notes_beside_snapshots(
+    image: Path, tmp_path: Path, notes: bytes, words: str
+) -> None:
+    path = tmp_path / "capture.json"
+    path.write_bytes(notes)
+    later = tmp_path / "later.raw"
+    later.write_bytes(image.read_bytes())
+    done = command("simulate", later, later, "--link", "1Gbit")
+    assert done.code == 3
+    assert f"{path} {words}" in sentence(done)

@@ -48,8 +48,8 @@ CUT = """
   const frame = chart.getBoundingClientRect();
   return [...chart.querySelectorAll("text")].filter((each) => {
     const box = each.getBoundingClientRect();
-    return box.width && (box.left < frame.left - 2 || box.right > frame.right + 2 ||
-      box.top < frame.top - 2 || box.bottom > frame.bottom + 2);
+    return box.width && (box.left < frame.left - 0.5 || box.right > frame.right + 0.5 ||
+      box.top < frame.top - 0.5 || box.bottom > frame.bottom + 0.5);
   }).map((each) => each.textContent);
 })
 """
@@ -238,6 +238,37 @@ def test_a_full_sweep(browser: Browser, full_page: Path, width: int) -> None:
     assert abs(ends[0]) <= 1
     assert ends[1] >= -1
     assert ends[2]
+
+
+#: Of each table behind a chart how many rows it has, how many are to be seen, and
+#: whether it is told that there are more.
+ROWS = """
+[...document.querySelectorAll("section.chart details .scroll")].map((each) => {
+  const rows = [...each.querySelectorAll("tbody tr")];
+  const told = each.previousElementSibling?.className === "paper" &&
+    each.previousElementSibling.getBoundingClientRect().height > 0;
+  return [rows.length, rows.filter((row) => row.getClientRects().length).length, told];
+})
+"""
+
+
+def test_a_full_sweep_on_paper(browser: Browser, full_page: Path) -> None:
+    """Of long tables behind charts it has what the charts tell apart, so that the
+    sheets can be held in a hand; all settings are there once."""
+    browser.open(full_page, 760, paper=True)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    tables = browser.run(ROWS)
+    assert [rows for rows, _, _ in tables].count(432) == 4
+    for rows, seen, told in tables:
+        assert 0 < seen <= 64
+        assert told == (seen < rows)
+    shown = """[...document.querySelectorAll("table.sortable tbody tr")]
+        .filter((row) => row.getBoundingClientRect().height > 0).length"""
+    assert browser.run(shown) == 432
+    assert 10 <= browser.sheets() <= 20
+    browser.open(full_page, 1280)
+    browser.run("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    assert all(seen == rows and not told for rows, seen, told in browser.run(ROWS))
 
 
 def test_sorting(browser: Browser, sweep_page: Path) -> None:

@@ -22,7 +22,7 @@ from migcomp.errors import ImageError
 from migcomp.images import remote
 from migcomp.images.open import open_image
 from migcomp.pipeline import compress
-from tests.cli.conftest import command, image_bytes
+from tests.cli.conftest import command, image_bytes, sentence
 
 fsspec = pytest.importorskip("fsspec")
 CONTENT = image_bytes(600)
@@ -41,8 +41,8 @@ class Server(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         Server.log += (wanted,)
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
-        if self.mode == "missing":
-            self.send_error(404)
+        if self.mode.isdecimal():
+            self.send_error(int(self.mode))
         elif match and self.mode == "ranges":
             first, last = int(match[1]), min(int(match[2]), len(CONTENT) - 1)
             self.send_response(206)
@@ -135,31 +135,65 @@ def test_memory_is_bounded(
     assert pieces == [8 << 20] * 64
 
 
-@pytest.mark.parametrize("mode", ["missing", "short"])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("short", "cannot be read: "),
+        ("404", "cannot be opened: No such file or directory; check the URL"),
+        ("403", "cannot be opened: Permission denied; name a user who may read it"),
+        ("500", "cannot be read: the server says 500 Internal Server Error$"),
+    ],
+)
 def test_what_a_web_server_does_not_give(
-    server: str, monkeypatch: pytest.MonkeyPatch, mode: str
+    server: str, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
 ) -> None:
     monkeypatch.setattr(Server, "mode", mode)
-    with pytest.raises(ImageError, match=f"^{server} cannot be read: "):
+    with pytest.raises(ImageError, match=f"^{server} {words}"):
         open_image(server)
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "words"),
     [
-        "memory://none.raw",
-        "file:///none/guest.raw",
-        "nothing://guest.raw",
-        "http://127.0.0.1:9/guest.raw",
-        "s3://bucket/guest.raw",
+        ("memory://none.raw", "No such file or directory; check the URL"),
+        ("memory://", "Is a directory; name a file in it"),
+        ("file:///none/guest.raw", "No such file or directory; check the URL"),
+        ("file:///etc", "Is a directory; name a file in it"),
+        ("zip://guest.raw::memory://none.zip", "No such file or directory; check"),
+        ("nothing://guest.raw", "fsspec knows no protocol nothing; check the URL"),
+        ("http://127.0.0.1:9/guest.raw", "Connection refused; check host and port"),
+        ("ftp://127.0.0.1:9/guest.raw", "Connection refused; check host and port"),
     ],
 )
-def test_urls_that_lead_nowhere(url: str) -> None:
+def test_urls_that_lead_nowhere(url: str, words: str) -> None:
     done = command("run", url)
     assert done.code == 3
-    assert done.errors.startswith(f"migcomp: {url} cannot be read: ")
-    assert done.errors.count("\n") == 1
+    assert sentence(done).startswith(f"{url} cannot be opened: {words}")
     assert done.errors.count(url) == 1
+
+
+def test_what_is_no_url() -> None:
+    done = command("run", "http://")
+    assert done.code == 3
+    told = "http:// cannot be read: it is no URL that leads anywhere"
+    assert sentence(done) == told
+
+
+def test_a_protocol_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    done = command("run", "s3://bucket/guest.raw")
+    assert done.code == 3
+    told = "reading s3://bucket/guest.raw needs a package: Install s3fs"
+    assert sentence(done).startswith(told)
+
+
+def test_a_protocol_that_tells_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, path: str, *_: object, **__: object) -> None:
+        raise RuntimeError(f"{'x' * 1000}\nmore")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "_open", fail)
+    done = command("run", "memory://guest.raw")
+    assert sentence(done) == f"memory://guest.raw cannot be read: {'x' * 200}"
 
 
 def test_no_room_for_the_copy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,9 @@ from migcomp.report.sweep_figures import sweep_table
 from migcomp.report.sweep_json import compare_to_json, sweep_to_json
 from migcomp.report.sweep_samples import sample_table, write_csv, write_jsonl
 from migcomp.report.tables import to_markdown, to_prometheus
+from migcomp.results import Block
 from tests.conftest import REPOSITORY
-from tests.sweeps import MACHINE, make_sweep, setting
+from tests.sweeps import IMAGE, MACHINE, make_sweep, setting
 
 SWEEP = make_sweep(
     {setting(): (1000, [1.0] * 5), setting(level=3): (900, [2.0, 2.1, 2.2, 2.0, 2.0])}
@@ -122,17 +123,68 @@ def test_an_unfinished_sweep_has_series_of_what_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rounds": 6}, "a sweep with other rounds"),
-        ({"settings": (setting(),)}, "a sweep with other settings"),
-        ({"images": ()}, "a sweep with other images"),
+        ({"rounds": 7}, "it has 5 rounds, and this command 7"),
+        (
+            {"settings": (setting(),), "rounds": 7},
+            "it has the setting zstd-3 packet x2, and this command has not",
+        ),
+        (
+            {"settings": (setting(), setting(level=3), setting("zlib"))},
+            "this command has the setting zlib-1 packet x2, and it has not",
+        ),
+        (
+            {"settings": (setting(level=3), setting())},
+            "its settings are in another order",
+        ),
+        (
+            {"images": ()},
+            "it has the image guests/one.raw, and this command has not",
+        ),
+        (
+            {"images": (IMAGE, replace(IMAGE, path="two"))},
+            "this command has the image two, and it has not",
+        ),
+        (
+            {"images": (replace(IMAGE, format="elf"),)},
+            "of guests/one.raw the format is raw there, and elf here",
+        ),
+        (
+            {"images": (replace(IMAGE, bytes=8192),)},
+            "of guests/one.raw the size in bytes is 4096000 there, and 8192 here",
+        ),
+        (
+            {"images": (replace(IMAGE, page_size=16384),)},
+            "of guests/one.raw the page size is 4096 there, and 16384 here",
+        ),
+        (
+            {"images": (replace(IMAGE, given_format="raw"),)},
+            "of guests/one.raw --image-format differs",
+        ),
+        (
+            {"images": (replace(IMAGE, layout=(Block("low", 4096, 0),)),)},
+            "of guests/one.raw --block differs",
+        ),
+        (
+            {"images": (replace(IMAGE, diffs=("diff",)),)},
+            "of guests/one.raw --diff differs",
+        ),
+        (
+            {"images": (replace(IMAGE, pad=True),)},
+            "of guests/one.raw --pad differs",
+        ),
     ],
 )
 def test_another_plan_is_refused(
     results: Path, change: dict[str, object], words: str
 ) -> None:
+    """And what is the first to differ is told."""
     before = results.read_bytes()
-    with pytest.raises(ResultsError, match=words):
+    with pytest.raises(ResultsError) as told:
         ResultsFile(str(results), replace(SWEEP.plan, **change))  # type: ignore[arg-type]
+    assert str(told.value) == (
+        f"{results} is of another sweep: {words}; repeat the command that began it, or "
+        "give another -o"
+    )
     assert results.read_bytes() == before
 
 

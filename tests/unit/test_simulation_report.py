@@ -78,6 +78,19 @@ def test_measured_hand_overs_are_doubted(
         assert "load average" not in shown(certain, 200, monkeypatch)
 
 
+def test_whence_cpu_times_are(
+    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for costs, words in (
+        (MEASURED, "CPU time measured as it was spent; 2 rounds"),
+        ("cx.json", "CPU time from cx.json; 2 rounds"),
+    ):
+        assert words in shown(replace(result, costs=costs), 200, monkeypatch)
+    status = replace(result.statistics, status="cancelled")
+    stopped = replace(result, costs="cx.json", statistics=status)
+    assert "CPU time from cx.json\n" in shown(stopped, 200, monkeypatch)
+
+
 def told(
     parameters: Parameters, link: Link, engine: str = "none", codec: str | None = None
 ) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -183,6 +184,7 @@ def test_charts_of_a_sweep(measured: Sweep) -> None:
         assert chart.wide != chart.narrow
         for table in chart.tables:
             assert all(len(row) == len(table.headings) for row in table.rows)
+            assert len(table.printed) == len(table.rows)
 
 
 def test_charts_need_their_figures(measured: Sweep) -> None:
@@ -248,6 +250,36 @@ def test_a_full_sweep_makes_a_page_of_bounded_size() -> None:
     assert len(text) <= 4096 * settings
     assert text.count("<") <= 200 * settings
     assert "Drawn are 40 of 432 settings; the figures have all." in text
+
+
+def test_paper_has_of_long_tables_what_the_charts_tell_apart() -> None:
+    case = only_case(full_sweep())
+    drawn = {chart.key: chart for chart in charts(case, "key")}
+
+    def printed(key: str) -> list[str]:
+        table = drawn[key].tables[0]
+        return [table.rows[number][0] for number in table.printed]
+
+    worth = {case.figures[number].setting.name for number in case.front}
+    assert set(printed("key-front")) == worth
+    for key in ("key-classes", "key-request-times", "key-cpu"):
+        names = printed(key)
+        assert len(set(names)) == 40
+        assert all(f">{name}<" in drawn[key].wide for name in names)
+    lines = Counter(name.rpartition(" ")[0] for name in printed("key-scaling"))
+    assert set(lines.values()) == {4}
+    assert len(lines) == 6
+    assert all(f">{name}<" in drawn["key-scaling"].wide for name in lines)
+
+
+def test_labels_of_a_logarithmic_axis_are_in_one_line() -> None:
+    for chart in charts(only_case(full_sweep()), "key"):
+        if chart.key in ("key-front", "key-request-times"):
+            lines = re.findall(
+                r'text-anchor: middle[^>]* y="([^"]*)"[^>]*>[0-9.,]+<', chart.wide
+            )
+            assert len(lines) > 5
+            assert len(set(lines)) == 1
 
 
 def test_ranges_of_links_have_two_ends_or_one() -> None:

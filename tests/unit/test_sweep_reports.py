@@ -310,6 +310,22 @@ def test_types_in_parquet_do_not_depend_on_what_was_measured() -> None:
     assert other.column("cached-share").to_pylist() == [None] * 6
 
 
+def test_an_export_without_samples_has_all_columns() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    none = replace(SWEEP, samples=())
+    heading, _, rest = written("csv", SWEEP).partition(b"\n")
+    assert rest
+    assert written("csv", none) == heading + b"\n"
+    assert written("jsonl", none) == b""
+    one, other = (
+        parquet.read_table(BytesIO(written("parquet", sweep)))
+        for sweep in (SWEEP, none)
+    )
+    assert one.schema == other.schema
+    assert one.schema.names == heading.decode().split(",")
+    assert (one.num_rows, other.num_rows) == (SWEEP.wanted, 0)
+
+
 def test_every_column_is_documented() -> None:
     told = (REPOSITORY / "docs/benchmarking.md").read_text()
     tables = (sweep_table(SWEEP), compare_table(COMPARISON), sample_table(SWEEP))

@@ -13,6 +13,7 @@ from migcomp.cli.summary import tell
 from migcomp.cli.types import FILE
 
 if TYPE_CHECKING:
+    from migcomp.bench.compare import Pair
     from migcomp.bench.sweep_figures import Figures
 
 
@@ -42,6 +43,7 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
     from migcomp.bench.compare import compare
     from migcomp.bench.results_file import read_results
     from migcomp.errors import Regression
+    from migcomp.units import many
 
     before, after = read_results(baseline), read_results(results)
     comparison = compare(before, after, (baseline, results))
@@ -52,27 +54,39 @@ def command(results: str, baseline: str, most: float, form: Form) -> None:
         return f"{figures.setting.name}{image}"
 
     found = [
-        f"{name(pair.before)} is {' and '.join(worse)}"
+        f"{name(pair.before)} {' and '.join(worse)}"
         for pair in comparison.pairs
-        if (worse := pair.regressed(most))
+        if (worse := _failings(pair, most))
     ]
     found += [f"{name(figures)} is missing" for figures in comparison.missing]
-    found += [
-        f"{name(pair.before)} took too few rounds to tell"
-        for pair in comparison.pairs
-        if not pair.can_tell
-    ]
     unclear = [
         f"{name(pair.before)} seems to be {100 * (1 - pair.speed_ratio):.1f} % slower"
         for pair in comparison.pairs
         if pair.unclear(most)
     ]
     print_comparison(comparison, form, {"worse": found, "unclear": unclear})
+    for line in unclear:
+        tell(line, quiet=form.quiet)
     if unclear:
         tell(
-            f"{'; '.join(unclear)}: the rounds differ too much to be sure; take more "
-            "of them, on a quiet machine",
+            f"of {many(len(unclear), 'setting')} the rounds differ too much to be "
+            "sure; take more of them, on a quiet machine",
             quiet=form.quiet,
         )
     if found:
-        raise Regression(f"{results} is worse than {baseline}: {'; '.join(found)}")
+        for line in found:
+            tell(line, quiet=False)
+        compared = len(comparison.pairs) + len(comparison.missing)
+        raise Regression(
+            f"{results} does not pass against {baseline}: {len(found)} of "
+            f"{many(compared, 'setting')} failed"
+        )
+
+
+def _failings(pair: Pair, most: float) -> list[str]:
+    """What a setting fails for, as the end of a sentence about it."""
+    worse = pair.regressed(most)
+    return [
+        *((f"is {' and '.join(worse)}",) if worse else ()),
+        *(() if pair.can_tell else ("took too few rounds to tell",)),
+    ]

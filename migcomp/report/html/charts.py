@@ -89,11 +89,23 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Table:
-    """``words``: how many columns, from the first on, hold text and not numbers."""
+    """``words``: how many columns, from the first on, hold text and not numbers.
+
+    ``drawn``: numbers of the rows that the chart tells apart; None for all.
+    """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: int = 1
+    drawn: Sequence[int] | None = None
+
+    @property
+    def printed(self) -> Sequence[int]:
+        """Numbers of the rows that paper has: of a table that takes more than a sheet,
+        those that are drawn."""
+        if self.drawn is None or len(self.rows) <= ROWS_MOST:
+            return range(len(self.rows))
+        return self.drawn
 
 
 @dataclass(frozen=True)
@@ -147,6 +159,8 @@ def _style(ink: str) -> Iterator[None]:
         "text.color": ink,
         "text.parse_math": False,
         "xtick.color": ink,
+        # Whose ticks are shorter: so its labels are in one line with the major ones.
+        "xtick.minor.pad": 5,
         "ytick.color": ink,
     }
     with (

@@ -346,6 +346,6 @@ def _costs_drawing(found: Explanation) -> Draw:
         costs = [each.cpu_seconds_per_gib for each in found.techniques]
         axes.barh(range(len(costs)), costs, color=COLORS[5], height=0.5)
         rows_axis(axes, [NAMES[each.key] for each in found.techniques])
-        axes.set_xlabel("CPU seconds for each GiB of the image")
+        axes.set_xlabel("CPU seconds per GiB of the image")
 
     return draw

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from migcomp.errors import ResultsError
 from migcomp.report.html.charts import COLORS, NEUTRAL, Chart, Table, chart
 from migcomp.report.simulation_json import SCHEMA
+from migcomp.small_file import read_small
 from migcomp.units import format_count, format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -63,13 +65,10 @@ def read_simulation(path: str) -> Simulation | None:
 
     Raises ResultsError for one that is damaged, or cannot be read.
     """
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_SIZE_MOST + 1)
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
-    if len(text) > _SIZE_MOST:
-        return None
+    with suppress(OSError):  # which is told when it is read
+        if Path(path).stat().st_size > _SIZE_MOST:
+            return None
+    text = read_small(path, _SIZE_MOST, ResultsError)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -24,7 +24,7 @@ from migcomp.report.html.charts import (
     rows_axis,
 )
 from migcomp.report.html.maps import Color, map_drawing, shade
-from migcomp.report.html.sweep_case import Case, Family, drawn_of, family
+from migcomp.report.html.sweep_case import Case, Family, drawn_of, family, places
 from migcomp.report.memory_map import format_address
 from migcomp.results import Region
 from migcomp.units import format_count, format_share, format_size
@@ -91,6 +91,7 @@ def classes_chart(case: Case, key: str) -> Chart:
                 )
                 for each in case.widest
             ],
+            drawn=places(shown, case.widest),
         ),
         height=1.2 + ROW_INCHES * len(shown),
     )
@@ -139,6 +140,7 @@ def page_sizes_chart(case: Case, key: str) -> Chart | None:
                 )
                 for each, sizes in counts.items()
             ],
+            drawn=places(shown, counts),
         ),
         Table(
             ("as drawn, at most", *(each.name for each in shown)),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -94,6 +94,12 @@ def drawn_of(drawn: Sized, there: Sized, what: str) -> str:
     if len(drawn) == len(there):
         return ""
     return f" Drawn are {len(drawn)} of {len(there)} {what}; the figures have all."
+
+
+def places(drawn: Iterable[object], there: Iterable[object]) -> tuple[int, ...]:
+    """Where in ``there`` those stand that are drawn."""
+    chosen = set(map(id, drawn))
+    return tuple(n for n, each in enumerate(there) if id(each) in chosen)
 
 
 def titles(sweeps: Mapping[str, Sweep]) -> dict[tuple[str, str], str]:

@@ -23,7 +23,7 @@ from migcomp.report.html.charts import (
     rows_axis,
 )
 from migcomp.report.html.sweep_bytes import classes_chart, map_chart, page_sizes_chart
-from migcomp.report.html.sweep_case import Case, drawn_of
+from migcomp.report.html.sweep_case import Case, drawn_of, places
 from migcomp.report.sweep_figures import format_noise
 from migcomp.units import format_rate, format_seconds
 
@@ -115,6 +115,7 @@ def _front(case: Case, key: str) -> Chart | None:
                 )
                 for n, each in enumerate(case.figures)
             ],
+            drawn=case.front,
         ),
         height=3.8,
     )
@@ -169,6 +170,8 @@ def _scaling(case: Case, key: str) -> Chart | None:
     if not families:
         return None
     shown = case.drawn(list(families), LINES_MOST)
+    every = [m for members in families.values() for m in members]
+    times = [t for members in families.values() for t in _speedups(members)]
 
     def draw(axes: Axes, narrow: bool) -> None:
         most = max(m.setting.threads for f in shown for m in families[f])
@@ -185,8 +188,8 @@ def _scaling(case: Case, key: str) -> Chart | None:
             axes.plot(
                 threads, speedups, marker + "-", color=color, label=label(each.name)
             )
-        every = sorted({m.setting.threads for f in shown for m in families[f]})
-        axes.set_xticks(every, list(map(str, every)))
+        ticks = sorted({m.setting.threads for f in shown for m in families[f]})
+        axes.set_xticks(ticks, list(map(str, ticks)))
         axes.set_xlabel("threads")
         axes.set_ylabel("times as fast")
         axes.set_ylim(bottom=0)
@@ -201,10 +204,10 @@ def _scaling(case: Case, key: str) -> Chart | None:
         Table(
             ("setting", "speed", "times as fast"),
             [
-                (m.setting.name, format_rate(m.speed), f"{times:.2f}")
-                for members in families.values()
-                for m, times in zip(members, _speedups(members), strict=True)
+                (m.setting.name, format_rate(m.speed), f"{faster:.2f}")
+                for m, faster in zip(every, times, strict=True)
             ],
+            drawn=places((m for f in shown for m in families[f]), every),
         ),
         height=3.8,
     )
@@ -264,6 +267,7 @@ def _request_times(case: Case, key: str) -> Chart | None:
                 )
                 for each in case.figures
             ],
+            drawn=places(shown, case.figures),
         ),
         height=1.4 + ROW_INCHES * len(shown),
     )
@@ -288,7 +292,7 @@ def _cpu(case: Case, key: str) -> Chart:
         key,
         "CPU time",
         "For each GiB of guest memory, of all threads together, in the median round; "
-        "bars are the noise (MAD)." + drawn_of(shown, case.figures, "settings"),
+        "thin bars are the noise (MAD)." + drawn_of(shown, case.figures, "settings"),
         draw,
         Table(
             ("setting", "CPU s/GiB", "noise"),
@@ -300,6 +304,7 @@ def _cpu(case: Case, key: str) -> Chart:
                 )
                 for each in case.figures
             ],
+            drawn=places(shown, case.figures),
         ),
         height=1 + ROW_INCHES * len(shown),
     )

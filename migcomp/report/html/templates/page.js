@@ -1,5 +1,5 @@
 "use strict";
-// Sorts a table by the column whose heading is pressed; on paper all figures show.
+// Sorts a table by the column whose heading is pressed; on paper figures are open.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   const value = (row, column) => {
