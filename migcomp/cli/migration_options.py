@@ -159,7 +159,7 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
         "MS",
         "Cancel after so many milliseconds; 0: never.",
     ),
-    ("qemu-version", Version(), "VERSION", "Whose rules hold."),
+    ("qemu-version", Version(), "VERSION", "Whose rules hold, 4.0 to 10.2."),
 )
 
 #: As libvirt has it; QEMU's own default, 128 MiB/s, is less than most links.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     metavar="VERSION",
     default="8.2",
     show_default=True,
-    help="The older of the two hosts' QEMUs, 4.0 or later.",
+    help="The older of the two hosts' QEMUs, 4.0 to 10.2.",
 )
 @click.option(
     "--threads-max",
@@ -115,14 +115,12 @@ def command(
     from migcomp.images.decode import readable_again
     from migcomp.plan.plan import Question, make_plan
     from migcomp.plan.sample import PAGES_LEAST, take_sample
-    from migcomp.plan.versions import OLDEST, Qemu
+    from migcomp.plan.versions import Qemu
     from migcomp.precopy.costs import measured_costs
     from migcomp.precopy.link import Link
     from migcomp.units import format_size
     from migcomp.workqueue import usable_cpus
 
-    if version < OLDEST:
-        raise click.UsageError("--qemu must be 4.0 or later: older ones are not known")
     if dirty_rate is not None and len(images) > 1:
         raise click.UsageError("give either snapshots or --dirty-rate")
     choice = GuestChoice(images, interval, dirty_rate=dirty_rate, page_size=page_size)

@@ -21,7 +21,7 @@ from migcomp.fleet.fleet import (
 )
 from migcomp.images.sample import PROFILES
 from migcomp.plan.candidates import Candidate
-from migcomp.plan.versions import DEFAULT, OLDEST, Qemu, parse_version
+from migcomp.plan.versions import DEFAULT, Qemu, parse_version
 from migcomp.toml_file import read_toml
 from migcomp.toml_table import (
     Table,
@@ -146,8 +146,6 @@ def _migration(
     parallel = table.take("parallel", whole(1, GUESTS_MAX), None)
     table.end()
     qemu = Qemu(qemu_version)
-    if qemu_version < OLDEST:
-        table.fail("qemu-version must be 4.0 or later: older ones are not known")
     needed = [engine] if engine != "none" else []
     if engine == "multifd" and way.work:
         needed.append("multifd-compression")

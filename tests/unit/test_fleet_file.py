@@ -198,7 +198,7 @@ def migration(*lines: str) -> str:
         (migration("level = 99"), "level must be a whole number from 1 to 20"),
         (migration("policy = 'fast'"), "policy must be one of all-at-once"),
         (migration("policy = 'all-at-once'", "parallel = 2"), "parallel means nothing"),
-        (migration("qemu-version = '3.1'"), "4.0 or later"),
+        (migration("qemu-version = '3.1'"), "those are 4.0 to 10.2"),
         (migration("qemu-version = 8.2"), "must be a version"),
         (migration("qemu-version = '4.2'"), "QEMU 4.2 has no multifd-compression"),
         (migration("qemu-version = '9.1'", "engine = 'compress'"), "has no compress"),
