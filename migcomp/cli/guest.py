@@ -59,7 +59,7 @@ def guest_options(function: _Function) -> _Function:
                 type=Size(),
                 metavar="SIZE",
                 help="The guest writes by a model: so many bytes of pages in a second, "
-                "as QEMU's calc-dirty-rate counts.",
+                "as QEMU's calc-dirty-rate counts; 0: it is idle.",
             ),
             click.option(
                 "--working-set",
@@ -100,7 +100,8 @@ def guest_options(function: _Function) -> _Function:
 @dataclass(frozen=True)
 class GuestChoice:
     """Several ``images`` are snapshots, one is a guest that does nothing, unless a
-    model is asked for; sizes are bytes."""
+    model is asked for, by ``fit`` or a ``dirty_rate`` of more than 0; sizes are
+    bytes."""
 
     images: Sequence[str]
     interval: float | None = None
@@ -119,7 +120,7 @@ class GuestChoice:
         single = len(self.images) == 1
         if self.replay and not single:
             raise click.UsageError("--replay takes one IMAGE, a recorded stream")
-        if self.replay and (self.fit or self.dirty_rate):
+        if self.replay and (self.fit or self.dirty_rate is not None):
             raise click.UsageError(
                 "--replay takes the place of a model; leave that out"
             )
@@ -145,12 +146,12 @@ class GuestChoice:
             raise click.UsageError(
                 "--interval is the time between two snapshots; give several IMAGEs"
             )
-        if self.dirty_rate is None:
+        if not self.dirty_rate:
             for name in _OF_A_MODEL:
                 if given(name):
                     raise click.UsageError(
                         f"--{name.replace('_', '-')} is of a model; give --dirty-rate, "
-                        "too"
+                        "too, of more than 0"
                     )
 
     def open(
@@ -170,7 +171,7 @@ class GuestChoice:
             return self._snapshots(stack, copied)
         with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
-        if self.fit or self.dirty_rate is not None:
+        if self.fit or self.dirty_rate:
             return memory, self._modelled(memory, copied)
         return memory, IdleGuest()
 
@@ -243,11 +244,10 @@ class GuestChoice:
                 f"--working-set is {format_size(working_set)}, more than the "
                 f"{format_size(total)} that the guest has"
             )
-        if not 0 < rate < working_set:
+        if rate >= working_set:
             raise click.UsageError(
-                f"--dirty-rate is {format_size(rate)}; it must be more than 0 and less "
-                f"than {what}, {format_size(most)}, since a page counts once "
-                "in a second"
+                f"--dirty-rate is {format_size(rate)}; it must be less than {what}, "
+                f"{format_size(most)}, since a page counts once in a second"
             )
         if self.bytes_changed > page_size:
             raise click.UsageError(

@@ -189,7 +189,7 @@ def _guests(
         memory_size,
         table.take("vcpus", whole(1, 4096), 1),
         table.take("cpu", number(0, 1), 0.0),
-        table.take("dirty-rate", size(1), None),
+        table.take("dirty-rate", size(0), None),
         table.take("working-set", size(1), None),
         table.take("skew", number(0, 10), 0.0),
         table.take("downtime-limit", whole(1, _MS_MAX), downtime),
@@ -197,11 +197,14 @@ def _guests(
     table.end()
     if guests.host not in hosts:
         table.fail(f"host is {quoted(guests.host)}, and there is no such host")
-    if guests.dirty_rate is None:
+    if not guests.dirty_rate:
         for key in ("working-set", "skew"):
             if table.has(key):
-                table.fail(f"{key} is of a guest with a dirty-rate; give that, too")
-    elif len(memory.images) > 1:
+                table.fail(
+                    f"{key} is of a guest with a dirty-rate of more than 0; give that, "
+                    "too"
+                )
+    if guests.dirty_rate is not None and len(memory.images) > 1:
         table.fail("give either several images, which tell what it writes, or a rate")
     return guests
 

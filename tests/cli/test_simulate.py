@@ -103,6 +103,13 @@ def test_a_model_is_a_guest_that_writes(guest: Path) -> None:
     assert sum(r["normal-pages"] for r in done["progress-history"]) > PAGES // 2
 
 
+def test_a_dirty_rate_of_0_is_an_idle_guest(guest: Path) -> None:
+    idle = simulated(guest, "--link", "1Gbit", "--json").json
+    done = simulated(guest, "--link", "1Gbit", "--dirty-rate", "0", "--json").json
+    assert done["guest"] == idle["guest"] == "an idle guest"
+    assert done["query-migrate"]["ram"]["normal"] == PAGES // 2
+
+
 def test_a_model_is_fitted_to_snapshots(snapshots: list[Path]) -> None:
     done = simulated(*snapshots, "--link", "1Gbit", "--fit", "--json").json
     assert done["guest"].startswith("a model: ")
@@ -243,13 +250,13 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (
             ("--link", "1Gbit", "--dirty-rate", "2MiB"),
             2,
-            "--dirty-rate is 2.00 MiB; it must be more than 0 and less than the",
+            "--dirty-rate is 2.00 MiB; it must be less than the guest's memory",
         ),
+        (("--link", "1Gbit", "--dirty-rate", "0", "--replay"), 2, "leave that out"),
         (
-            ("--link", "1Gbit", "--dirty-rate", "0"),
+            ("--link", "1Gbit", "--dirty-rate", "0", "--skew", "1"),
             2,
-            "--dirty-rate is 0 B; it must be more than 0 and less than the guest's "
-            "memory, 2.00 MiB",
+            "--skew is of a model; give --dirty-rate, too, of more than 0",
         ),
         (
             ("--link", "1Gbit", "--dirty-rate", "1MiB", "--working-set", "3MiB"),

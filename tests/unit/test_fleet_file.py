@@ -162,7 +162,7 @@ def migration(*lines: str) -> str:
         (guest("vcpus = 2.0"), "vcpus must be a whole number"),
         (guest("skew = 1"), "skew is of a guest with a dirty-rate"),
         (guest("working-set = 4096"), "working-set is of a guest with a dirty-rate"),
-        (guest("dirty-rate = '0'"), "dirty-rate must be 1 B or more"),
+        (guest("dirty-rate = 0\nskew = 1"), "with a dirty-rate of more than 0"),
         (guest("dirty-rate = 'fast'"), "dirty-rate is wrong: 'fast' is not a size"),
         (guest("dirty-rate = -1"), "dirty-rate is wrong"),
         (guest("dirty-rate = 1.5"), "dirty-rate must be a size"),
