@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from migcomp.errors import SetupError
-from migcomp.units import parse_bit_rate, parse_size, quoted
+from migcomp.units import (
+    SIZE_MAX,
+    format_size,
+    parse_bit_rate,
+    parse_size,
+    quoted,
+)
 
 _T = TypeVar("_T")
 _NAME_MAX = 200
@@ -168,7 +174,7 @@ def parsed(parse: Callable[[str], _T], what: str) -> Callable[[object], _T]:
     return check
 
 
-def size(least: int) -> Callable[[object], int]:
+def size(least: int, most: int = SIZE_MAX) -> Callable[[object], int]:
     """Bytes, as a number or as in 64KiB."""
     parse = parsed(parse_size, 'a size such as "4GiB" or 4096')
 
@@ -176,6 +182,10 @@ def size(least: int) -> Callable[[object], int]:
         found = parse(str(value) if type(value) is int else value)
         if found < least:
             raise ValueError(f"must be {least:,} B or more, and is {_shown(value)}")
+        if found > most:
+            raise ValueError(
+                f"must be {format_size(most)} or less, and is {_shown(value)}"
+            )
         return found
 
     return check

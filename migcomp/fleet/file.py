@@ -19,6 +19,7 @@ from migcomp.fleet.fleet import (
     Policy,
     Uplink,
 )
+from migcomp.images.regions import TOTAL_MAX
 from migcomp.images.sample import PROFILES
 from migcomp.plan.candidates import Candidate
 from migcomp.plan.versions import DEFAULT, Qemu, parse_version
@@ -51,6 +52,8 @@ _ENGINES = {
     "compress": (("zlib",), 8),
 }
 _LEVELS_MAX = {"zstd": 20, "zlib": 9}
+#: No more than an image may claim.
+_MEMORY = size(1, TOTAL_MAX)
 _VERSION = parsed(parse_version, 'a version such as "8.2"')
 
 
@@ -111,7 +114,7 @@ def _host(table: Table) -> Host:
         name,
         table.take("cpus", whole(1, 100_000)),
         table.take("link", rate),
-        table.take("memory", size(1), None),
+        table.take("memory", _MEMORY, None),
         table.take("evacuate", flag, False),
     )
     table.end()
@@ -213,7 +216,7 @@ def _memory(table: Table, folder: Path) -> tuple[MemorySource, int | None]:
     images = table.take("image", several(text, _IMAGES_MAX), ())
     interval = table.take("interval", number(0.001, 1e6), None)
     profile = table.take("profile", one_of(*PROFILES), "")
-    memory_size = table.take("size", size(1), None)
+    memory_size = table.take("size", _MEMORY, None)
     if bool(images) == bool(profile):
         table.fail("give either image or profile")
     if interval is not None and len(images) < 2:
