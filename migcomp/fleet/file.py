@@ -181,15 +181,12 @@ def _guests(
 ) -> Guests:
     name = table.take("name", text)
     table.named(name)
-    memory, memory_size = _memory(table, folder)
-    if memory_size is not None and memory_size % page_size:
-        table.fail(f"size must be a multiple of the page size, {page_size}")
     guests = Guests(
         name,
         table.take("count", whole(1, GUESTS_MAX), 1),
         table.take("host", text),
-        memory,
-        memory_size,
+        _memory(table, folder),
+        table.take("size", _MEMORY, None),
         table.take("vcpus", whole(1, 4096), 1),
         table.take("cpu", number(0, 1), 0.0),
         table.take("dirty-rate", size(0), None),
@@ -198,6 +195,7 @@ def _guests(
         table.take("downtime-limit", whole(1, _MS_MAX), downtime),
     )
     table.end()
+    _check_memory(table, guests.memory, guests.size, page_size)
     if guests.host not in hosts:
         table.fail(f"host is {quoted(guests.host)}, and there is no such host")
     if not guests.dirty_rate:
@@ -207,31 +205,35 @@ def _guests(
                     f"{key} is of a guest with a dirty-rate of more than 0; give that, "
                     "too"
                 )
-    if guests.dirty_rate is not None and len(memory.images) > 1:
+    if guests.dirty_rate is not None and len(guests.memory.images) > 1:
         table.fail("give either several images, which tell what it writes, or a rate")
     return guests
 
 
-def _memory(table: Table, folder: Path) -> tuple[MemorySource, int | None]:
+def _memory(table: Table, folder: Path) -> MemorySource:
     images = table.take("image", several(text, _IMAGES_MAX), ())
     interval = table.take("interval", number(0.001, 1e6), None)
     profile = table.take("profile", one_of(*PROFILES), "")
-    memory_size = table.take("size", _MEMORY, None)
-    if bool(images) == bool(profile):
-        table.fail("give either image or profile")
-    if interval is not None and len(images) < 2:
-        table.fail("interval is the time between two snapshots; give several images")
-    if profile:
-        if memory_size is None:
-            table.fail("size is missing; a profile has none of its own")
-        return MemorySource(f"profile {profile}", profile=profile), memory_size
-    if memory_size is not None:
-        table.fail("size is that of the image; leave it out")
     paths = tuple(str(folder / image) for image in images)
-    name = " ".join(images)
+    name = f"profile {profile}" if profile else " ".join(images)
     if interval is not None:
         name += f" every {interval:g} s"
-    return MemorySource(name, paths, interval), None
+    return MemorySource(name, paths, interval, profile)
+
+
+def _check_memory(
+    table: Table, memory: MemorySource, memory_size: int | None, page_size: int
+) -> None:
+    if bool(memory.images) == bool(memory.profile):
+        table.fail("give either image or profile")
+    if memory.interval is not None and len(memory.images) < 2:
+        table.fail("interval is the time between two snapshots; give several images")
+    if memory.profile and memory_size is None:
+        table.fail("size is missing; a profile has none of its own")
+    if memory.images and memory_size is not None:
+        table.fail("size is that of the image; leave it out")
+    if memory_size is not None and memory_size % page_size:
+        table.fail(f"size must be a multiple of the page size, {page_size}")
 
 
 def _check(fleet: Fleet) -> None:
