@@ -210,6 +210,29 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("engine", "what_if"),
+    [
+        (("none",), False),
+        (("compress",), False),
+        (("compress", "--codec", "zlib"), False),
+        (("compress", "--codec", "zstd"), True),
+        (("compress", "--compress-wait-thread", "adaptive"), True),
+        (("multifd", "--codec", "zstd"), False),
+        (("xbzrle",), False),
+        (("packets",), True),
+        (("delta",), True),
+        (("dedup",), True),
+        (("adaptive",), True),
+    ],
+)
+def test_json_says_what_qemu_has_not(
+    guest: Path, engine: tuple[str, ...], what_if: bool
+) -> None:
+    done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *engine)
+    assert done.json["engine"]["what-if"] is what_if
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         ((), 2, "--link"),
