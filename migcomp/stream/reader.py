@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
 from migcomp.errors import StreamError
+from migcomp.images.file import Watch
 from migcomp.results import PageCounts
 from migcomp.stream.layout import (
     END,
@@ -351,9 +352,10 @@ class StreamReader:
         self.close()
 
 
-def open_stream(path: str) -> StreamReader:
-    """Opens the stream ``path``, or standard input for ``-``."""
-    return _reader_of(open_source(path))
+def open_stream(path: str, watch: Watch | None = None) -> StreamReader:
+    """Opens the stream ``path``, which may be a URL, or standard input for ``-``.
+    ``watch`` is told how many bytes are copied from a URL."""
+    return _reader_of(open_source(path, watch))
 
 
 def open_stream_in(path: str, fd: int, taken: bytes = b"") -> StreamReader:
