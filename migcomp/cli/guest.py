@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migcomp.images.image import Image
     from migcomp.precopy.dirty import DirtySource
     from migcomp.precopy.dirty_fit import Interval
+    from migcomp.precopy.dirty_model import DirtyModel
     from migcomp.precopy.memory import GuestMemory
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -160,6 +161,8 @@ class GuestChoice:
         """``stack`` closes them; ``copied`` is told how many pages of the memory
         were.  Raises ImageError."""
         from migcomp.precopy.dirty import IdleGuest
+        from migcomp.precopy.dirty_fit import fit
+        from migcomp.precopy.dirty_model import ModelledGuest
         from migcomp.precopy.memory import GuestMemory
 
         if self.replay:
@@ -169,11 +172,17 @@ class GuestChoice:
             return stack.enter_context(recording.memory(copied)), recording
         if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
             return self._snapshots(stack, copied)
+        # Before the guest's own, as it takes a memory as well.
+        intervals = [*self._intervals(copied)] if self.fit else []
         with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
-        if self.fit or self.dirty_rate:
-            return memory, self._modelled(memory, copied)
-        return memory, IdleGuest()
+        if self.fit:
+            model = fit(intervals, memory.pages)
+        elif self.dirty_rate:
+            model = self._model(memory)
+        else:
+            return memory, IdleGuest()
+        return memory, ModelledGuest(model, memory)
 
     @property
     def seconds(self) -> list[float]:
@@ -198,25 +207,18 @@ class GuestChoice:
         )
         return stack.enter_context(snapshots.memory(copied)), snapshots
 
-    def _modelled(
-        self, memory: GuestMemory, copied: Callable[[int], None]
-    ) -> DirtySource:
-        from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest
+    def _model(self, memory: GuestMemory) -> DirtyModel:
+        from migcomp.precopy.dirty_model import DirtyModel
 
-        if self.fit:
-            from migcomp.precopy.dirty_fit import fit
-
-            return ModelledGuest(fit(self._intervals(copied), memory.pages), memory)
         rate = (self.dirty_rate or 0) / memory.page_size
         pages = self.working_set_pages(memory.pages, memory.page_size)
-        model = DirtyModel(
+        return DirtyModel(
             rate,
             pages,
             skew=self.skew,
             bytes_changed=self.bytes_changed,
             fake=self.fake_dirty,
         )
-        return ModelledGuest(model, memory)
 
     def _intervals(self, copied: Callable[[int], None]) -> Iterable[Interval]:
         from migcomp.precopy import dirty_fit
