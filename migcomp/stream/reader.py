@@ -12,10 +12,16 @@ from migcomp import _core
 from migcomp.errors import StreamError
 from migcomp.images.file import Watch
 from migcomp.results import PageCounts
+from migcomp.stream.header import (
+    FIXED_SIZE,
+    StreamHeader,
+    header_size,
+    identity_of,
+    unpack_header,
+)
 from migcomp.stream.layout import (
     END,
     END_MAX,
-    FIXED_SIZE,
     FOOTER_SIZE,
     INDEX,
     INDEX_ENTRIES,
@@ -25,14 +31,10 @@ from migcomp.stream.layout import (
     ZEROS,
     EndRecord,
     RecordHeader,
-    StreamHeader,
     end_size,
-    header_size,
-    identity_of,
     indexes_max,
     unpack_end,
     unpack_footer,
-    unpack_header,
     unpack_index,
     unpack_record_header,
 )
