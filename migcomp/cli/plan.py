@@ -17,6 +17,7 @@ from migcomp.cli.options import color_option, json_option, quiet_option
 from migcomp.cli.progress import told
 from migcomp.cli.summary import print_json
 from migcomp.cli.types import FILE, Milliseconds, Number, PageSize, Size
+from migcomp.plan.versions import KNOWN_SPAN
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     metavar="VERSION",
     default="8.2",
     show_default=True,
-    help="The older of the two hosts' QEMUs, 4.0 to 10.2.",
+    help=f"The older of the two hosts' QEMUs, {KNOWN_SPAN}.",
 )
 @click.option(
     "--threads-max",

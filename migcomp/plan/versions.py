@@ -19,6 +19,7 @@ Version = tuple[int, int]
 #: Whose rules are known: from where multifd is no longer called x-multifd, and all
 #: parameters here have their names, to the newest that was looked at; three a year.
 KNOWN: tuple[Version, ...] = tuple(product(range(4, 11), range(3)))
+KNOWN_SPAN = "{}.{} to {}.{}".format(*KNOWN[0], *KNOWN[-1])
 DEFAULT: Version = (8, 2)
 
 #: Capability, or parameter with its value: (first version, last version or None).
@@ -42,10 +43,9 @@ def parse_version(text: str) -> Version:
         raise ValueError(f"{quoted(text)} is not a version such as 8.2")
     version = int(match[1]), int(match[2])
     if version not in KNOWN:
-        oldest, *_, newest = (".".join(map(str, known)) for known in KNOWN)
         raise ValueError(
-            f"{quoted(text)} is not a known version of QEMU: those are {oldest} to "
-            f"{newest}, each with .0, .1 and .2"
+            f"{quoted(text)} is not a known version of QEMU: those are {KNOWN_SPAN}, "
+            "each with .0, .1 and .2"
         )
     return version
 
