@@ -18,7 +18,7 @@ from migcomp.workqueue import (
 )
 
 if TYPE_CHECKING:
-    from migcomp.stream.layout import StreamHeader
+    from migcomp.stream.header import StreamHeader
 
 #: As QEMU's multifd: 128 pages of 4 KiB.
 PACKET_BYTES = 512 << 10

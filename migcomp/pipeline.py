@@ -24,7 +24,7 @@ from migcomp.images.image import UNKNOWN_LENGTH, Image, pages_in
 from migcomp.images.raw import check_length
 from migcomp.measure import PageSizes, RegionMap, TimeHistogram, machine
 from migcomp.results import Block, Queue, RunResult, Settings, Worker
-from migcomp.stream.layout import StreamHeader
+from migcomp.stream.header import StreamHeader
 from migcomp.stream.writer import StreamWriter
 from migcomp.workqueue import ThreadedWorkqueue
 

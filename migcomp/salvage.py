@@ -6,11 +6,11 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
+from migcomp.stream.header import StreamHeader
 from migcomp.stream.layout import (
     COMPRESSED,
     DEDUPLICATED,
     RECORD_HEADER_SIZE,
-    StreamHeader,
     detail_size,
 )
 from migcomp.stream.packets import Packets

@@ -4,13 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 from migcomp.errors import SetupError
-from migcomp.units import parse_bit_rate, parse_size, quoted
+from migcomp.units import (
+    SIZE_MAX,
+    format_size,
+    parse_bit_rate,
+    parse_size,
+    quoted,
+)
 
 _T = TypeVar("_T")
 _NAME_MAX = 200
+#: Keys at the most that are looked at for one that is misspelt.
+_LOOKED_AT = 1000
 _REQUIRED: Any = object()
 
 
@@ -42,7 +52,7 @@ class Table:
         self._known.append(key)
         if key not in self._content:
             if default is _REQUIRED:
-                self.fail(f"{key} is missing")
+                self._missing(key)
             value: _T = default
             return value
         try:
@@ -52,10 +62,33 @@ class Table:
 
     def end(self) -> None:
         """Raises SetupError for keys that nobody took."""
-        for key in self._content:
-            if key not in self._known:
-                known = ", ".join(self._known)
-                self.fail(f"there is no key {quoted(key)}; there are {known}")
+        for key in self._unknown():
+            absent = [name for name in self._known if name not in self._content]
+            self._no_such(key, _likest(key, absent))
+
+    def _unknown(self) -> list[str]:
+        """Keys that nobody took so far."""
+        return [key for key in self._content if key not in self._known]
+
+    def _missing(self, key: str) -> NoReturn:
+        misspelt = _likest(key, self._unknown())
+        if misspelt is not None:
+            self._no_such(misspelt, key)
+        self.fail(f"{key} is missing")
+
+    def _no_such(self, key: str, meant: str | None) -> NoReturn:
+        if meant is not None:
+            self.fail(f"there is no key {quoted(key)}; did you mean {quoted(meant)}?")
+        known = ", ".join(self._known)
+        self.fail(f"there is no key {quoted(key)}; there are {known}")
+
+
+def _likest(key: str, others: list[str]) -> str | None:
+    """The one of them that ``key`` may be a misspelling of, or that of ``key``."""
+    if len(key) > _NAME_MAX:
+        return None
+    short = (other for other in others if len(other) <= _NAME_MAX)
+    return next(iter(get_close_matches(key, islice(short, _LOOKED_AT), 1)), None)
 
 
 def tables(
@@ -168,7 +201,7 @@ def parsed(parse: Callable[[str], _T], what: str) -> Callable[[object], _T]:
     return check
 
 
-def size(least: int) -> Callable[[object], int]:
+def size(least: int, most: int = SIZE_MAX) -> Callable[[object], int]:
     """Bytes, as a number or as in 64KiB."""
     parse = parsed(parse_size, 'a size such as "4GiB" or 4096')
 
@@ -176,6 +209,10 @@ def size(least: int) -> Callable[[object], int]:
         found = parse(str(value) if type(value) is int else value)
         if found < least:
             raise ValueError(f"must be {least:,} B or more, and is {_shown(value)}")
+        if found > most:
+            raise ValueError(
+                f"must be {format_size(most)} or less, and is {_shown(value)}"
+            )
         return found
 
     return check

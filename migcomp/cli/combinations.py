@@ -13,7 +13,6 @@ from migcomp.precopy.parameters import Parameters
 if TYPE_CHECKING:
     from migcomp.plan.versions import Qemu
 
-_QEMU_ENGINES = ("compress", "multifd", "xbzrle")
 _MULTIFD_CODECS = ("none", "zlib", "zstd")
 #: Levels that QEMU takes; zlib has no others.
 _ZSTD_LEVELS = range(21)
@@ -93,11 +92,10 @@ def _check_engine(
             "leave them out"
         )
     qemu = Qemu(parameters.qemu_version)
-    if engine in _QEMU_ENGINES and not qemu.has(engine):
-        removed = engine == "compress" and qemu.deprecates_compress
+    if engine == "compress" and not qemu.has(engine):
         raise click.UsageError(
-            f"{qemu} has no {engine}{', which 9.1 removed' if removed else ''}; give "
-            "another --engine or --qemu-version"
+            f"{qemu} has no compress, which 9.1 removed; give another --engine or "
+            "--qemu-version"
         )
     if engine == "multifd":
         _check_multifd(codec or parameters.multifd_compression, level, qemu)

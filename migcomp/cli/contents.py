@@ -15,13 +15,13 @@ from migcomp.report.contents import Contents, StoredPage
 from migcomp.restore import codec_of
 from migcomp.results import Block, PageCounts
 from migcomp.salvage import deduplicated_pages
+from migcomp.stream.header import StreamHeader
 from migcomp.stream.layout import (
     COMPRESSED,
     DEDUPLICATED,
     PAGES,
     RECORD_HEADER_SIZE,
     ZERO,
-    StreamHeader,
     compressed_in,
 )
 from migcomp.stream.reader import SALVAGE, Record, StreamReader

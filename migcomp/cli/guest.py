@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migcomp.images.image import Image
     from migcomp.precopy.dirty import DirtySource
     from migcomp.precopy.dirty_fit import Interval
+    from migcomp.precopy.dirty_model import DirtyModel
     from migcomp.precopy.memory import GuestMemory
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -59,7 +60,7 @@ def guest_options(function: _Function) -> _Function:
                 type=Size(),
                 metavar="SIZE",
                 help="The guest writes by a model: so many bytes of pages in a second, "
-                "as QEMU's calc-dirty-rate counts.",
+                "as QEMU's calc-dirty-rate counts; 0: it is idle.",
             ),
             click.option(
                 "--working-set",
@@ -100,7 +101,8 @@ def guest_options(function: _Function) -> _Function:
 @dataclass(frozen=True)
 class GuestChoice:
     """Several ``images`` are snapshots, one is a guest that does nothing, unless a
-    model is asked for; sizes are bytes."""
+    model is asked for, by ``fit`` or a ``dirty_rate`` of more than 0; sizes are
+    bytes."""
 
     images: Sequence[str]
     interval: float | None = None
@@ -119,7 +121,7 @@ class GuestChoice:
         single = len(self.images) == 1
         if self.replay and not single:
             raise click.UsageError("--replay takes one IMAGE, a recorded stream")
-        if self.replay and (self.fit or self.dirty_rate):
+        if self.replay and (self.fit or self.dirty_rate is not None):
             raise click.UsageError(
                 "--replay takes the place of a model; leave that out"
             )
@@ -145,12 +147,12 @@ class GuestChoice:
             raise click.UsageError(
                 "--interval is the time between two snapshots; give several IMAGEs"
             )
-        if self.dirty_rate is None:
+        if not self.dirty_rate:
             for name in _OF_A_MODEL:
                 if given(name):
                     raise click.UsageError(
                         f"--{name.replace('_', '-')} is of a model; give --dirty-rate, "
-                        "too"
+                        "too, of more than 0"
                     )
 
     def open(
@@ -159,6 +161,8 @@ class GuestChoice:
         """``stack`` closes them; ``copied`` is told how many pages of the memory
         were.  Raises ImageError."""
         from migcomp.precopy.dirty import IdleGuest
+        from migcomp.precopy.dirty_fit import fit
+        from migcomp.precopy.dirty_model import ModelledGuest
         from migcomp.precopy.memory import GuestMemory
 
         if self.replay:
@@ -168,11 +172,17 @@ class GuestChoice:
             return stack.enter_context(recording.memory(copied)), recording
         if len(self.images) > 1 and not self.fit and self.dirty_rate is None:
             return self._snapshots(stack, copied)
+        # Before the guest's own, as it takes a memory as well.
+        intervals = [*self._intervals(copied)] if self.fit else []
         with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
-        if self.fit or self.dirty_rate is not None:
-            return memory, self._modelled(memory, copied)
-        return memory, IdleGuest()
+        if self.fit:
+            model = fit(intervals, memory.pages)
+        elif self.dirty_rate:
+            model = self._model(memory)
+        else:
+            return memory, IdleGuest()
+        return memory, ModelledGuest(model, memory)
 
     @property
     def seconds(self) -> list[float]:
@@ -197,25 +207,18 @@ class GuestChoice:
         )
         return stack.enter_context(snapshots.memory(copied)), snapshots
 
-    def _modelled(
-        self, memory: GuestMemory, copied: Callable[[int], None]
-    ) -> DirtySource:
-        from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest
+    def _model(self, memory: GuestMemory) -> DirtyModel:
+        from migcomp.precopy.dirty_model import DirtyModel
 
-        if self.fit:
-            from migcomp.precopy.dirty_fit import fit
-
-            return ModelledGuest(fit(self._intervals(copied), memory.pages), memory)
         rate = (self.dirty_rate or 0) / memory.page_size
         pages = self.working_set_pages(memory.pages, memory.page_size)
-        model = DirtyModel(
+        return DirtyModel(
             rate,
             pages,
             skew=self.skew,
             bytes_changed=self.bytes_changed,
             fake=self.fake_dirty,
         )
-        return ModelledGuest(model, memory)
 
     def _intervals(self, copied: Callable[[int], None]) -> Iterable[Interval]:
         from migcomp.precopy import dirty_fit
@@ -243,11 +246,10 @@ class GuestChoice:
                 f"--working-set is {format_size(working_set)}, more than the "
                 f"{format_size(total)} that the guest has"
             )
-        if not 0 < rate < working_set:
+        if rate >= working_set:
             raise click.UsageError(
-                f"--dirty-rate is {format_size(rate)}; it must be more than 0 and less "
-                f"than {what}, {format_size(most)}, since a page counts once "
-                "in a second"
+                f"--dirty-rate is {format_size(rate)}; it must be less than {what}, "
+                f"{format_size(most)}, since a page counts once in a second"
             )
         if self.bytes_changed > page_size:
             raise click.UsageError(

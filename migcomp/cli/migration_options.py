@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from migcomp.cli.types import Milliseconds, Size, ValueType
-from migcomp.plan.versions import parse_version
+from migcomp.plan.versions import KNOWN_SPAN, parse_version
 from migcomp.precopy.parameters import Parameters
 from migcomp.units import parse_bit_rate, quoted
 
@@ -159,7 +159,7 @@ _PARAMETERS: tuple[tuple[str, Any, str, str], ...] = (
         "MS",
         "Cancel after so many milliseconds; 0: never.",
     ),
-    ("qemu-version", Version(), "VERSION", "Whose rules hold."),
+    ("qemu-version", Version(), "VERSION", f"Whose rules hold, {KNOWN_SPAN}."),
 )
 
 #: As libvirt has it; QEMU's own default, 128 MiB/s, is less than most links.

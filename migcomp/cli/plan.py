@@ -17,6 +17,7 @@ from migcomp.cli.options import color_option, json_option, quiet_option
 from migcomp.cli.progress import told
 from migcomp.cli.summary import print_json
 from migcomp.cli.types import FILE, Milliseconds, Number, PageSize, Size
+from migcomp.plan.versions import KNOWN_SPAN
 
 if TYPE_CHECKING:
     from migcomp.images.image import Image
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     metavar="VERSION",
     default="8.2",
     show_default=True,
-    help="The older of the two hosts' QEMUs, 4.0 or later.",
+    help=f"The older of the two hosts' QEMUs, {KNOWN_SPAN}.",
 )
 @click.option(
     "--threads-max",
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     "--dirty-rate",
     type=Size(),
     help="Memory that the guest writes in a second, as in 50MiB; QEMU's "
-    "calc-dirty-rate measures it.",
+    "calc-dirty-rate measures it; 0: it is idle.",
 )
 @click.option(
     "--interval",
@@ -115,14 +116,12 @@ def command(
     from migcomp.images.decode import readable_again
     from migcomp.plan.plan import Question, make_plan
     from migcomp.plan.sample import PAGES_LEAST, take_sample
-    from migcomp.plan.versions import OLDEST, Qemu
+    from migcomp.plan.versions import Qemu
     from migcomp.precopy.costs import measured_costs
     from migcomp.precopy.link import Link
     from migcomp.units import format_size
     from migcomp.workqueue import usable_cpus
 
-    if version < OLDEST:
-        raise click.UsageError("--qemu must be 4.0 or later: older ones are not known")
     if dirty_rate is not None and len(images) > 1:
         raise click.UsageError("give either snapshots or --dirty-rate")
     choice = GuestChoice(images, interval, dirty_rate=dirty_rate, page_size=page_size)
@@ -153,6 +152,7 @@ def command(
                 downtime,
                 threads_max or usable_cpus(),
                 writes,
+                _idle(choice, writes),
             ),
             sample,
             costs,
@@ -183,6 +183,15 @@ def _writes(stack: ExitStack, choice: GuestChoice, sample: Sample) -> Writes | N
             stack, choice.images, choice.seconds, sample, choice.open_one
         )
     return None
+
+
+def _idle(choice: GuestChoice, writes: Writes | None) -> str:
+    """How it is known that the guest writes nothing; empty if it is not."""
+    if choice.dirty_rate == 0:
+        return "as given"
+    if len(choice.images) > 1 and writes is None:
+        return f"its {len(choice.images)} snapshots are equal"
+    return ""
 
 
 @contextmanager

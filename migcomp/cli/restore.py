@@ -14,7 +14,7 @@ from migcomp.cli.options import (
     report_options,
     threads_option,
 )
-from migcomp.cli.progress import progress
+from migcomp.cli.progress import opening, progress
 from migcomp.cli.summary import Summary, tell
 from migcomp.cli.types import FILE
 from migcomp.errors import StreamError
@@ -56,7 +56,7 @@ def command(
 ) -> None:
     """Restore the memory image in STREAM, bit for bit.
 
-    STREAM is what migcomp run -o wrote; - is standard input.
+    STREAM is what migcomp run -o wrote; - is standard input, and it may be a URL.
     """
     from migcomp.outputs import OutputFile
     from migcomp.restore import codec_of, restore
@@ -65,7 +65,9 @@ def command(
     check_input(stream)
     check_output(output)
     check_distinct(stream, output)
-    with open_stream(stream) as reader:
+    with opening(stream, quiet=quiet, color=color) as told:
+        reader = open_stream(stream, told)
+    with reader:
         tell(codec_of(reader, handler).notice, quiet=quiet)
         with (
             writing(output),

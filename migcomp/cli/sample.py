@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -94,6 +96,7 @@ def command(
         image = SampleImage(profile, size, seed=seed, page_size=page_size)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    _check_rounds(output, rounds, force=force)
     pages = size // page_size
     needed = round(size * (1 - PROFILES[profile].zero))
     with progress(
@@ -117,6 +120,24 @@ def command(
         if rounds:
             done += f", and {many(rounds, 'later round')} beside it"
         click.echo(done, err=output == STANDARD)
+
+
+def _check_rounds(output: str, rounds: int, *, force: bool) -> None:
+    """Before the first file is made, that no later one is in the way.
+
+    By what is in the folder, as ``rounds`` may be any number.  Raises OutputError.
+    """
+    from migcomp.outputs import check_free
+
+    first = Path(output)
+    there = (
+        each.name.removeprefix(f"{first.name}.")
+        for each in first.parent.glob(f"{glob.escape(first.name)}.[1-9]*")
+    )
+    numbers = (int(n) for n in there if n.isascii() and n.isdecimal())
+    with writing(output):
+        for number in sorted(n for n in numbers if n <= rounds):
+            check_free(f"{output}.{number}", force=force)
 
 
 def _check_room(target: OutputFile, needed: int) -> None:

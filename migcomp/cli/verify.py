@@ -47,7 +47,7 @@ def command(
 
     Ends with code 0 when the stream is sound (and, with IMAGE, gives it back bit
     for bit), 4 when it is damaged, and 8 when it is the stream of another image.
-    Either may be -, standard input.
+    Either may be -, standard input, or a URL.
     """
     from migcomp.images.open import open_image
     from migcomp.restore import codec_of, verify
@@ -61,7 +61,8 @@ def command(
     if image is not None:
         check_input(image)
     with ExitStack() as stack:
-        reader = stack.enter_context(open_stream(stream))
+        with opening(stream, quiet=quiet, color=color) as told:
+            reader = stack.enter_context(open_stream(stream, told))
         tell(codec_of(reader, handler).notice, quiet=quiet)
         source = None
         if image is not None:

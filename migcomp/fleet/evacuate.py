@@ -134,7 +134,7 @@ def _kind(
 def _writes(
     fleet: Fleet, guests: Guests, known: GuestCosts, pages: int, size: int
 ) -> Writes | None:
-    if guests.dirty_rate is None:
+    if not guests.dirty_rate:
         return writes_of(known.model) if known.model else None
     rate = guests.dirty_rate / size
     working_set = usual_working_set(rate, pages)

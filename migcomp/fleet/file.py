@@ -19,9 +19,10 @@ from migcomp.fleet.fleet import (
     Policy,
     Uplink,
 )
+from migcomp.images.regions import TOTAL_MAX
 from migcomp.images.sample import PROFILES
 from migcomp.plan.candidates import Candidate
-from migcomp.plan.versions import DEFAULT, OLDEST, Qemu, parse_version
+from migcomp.plan.versions import DEFAULT, Qemu, parse_version
 from migcomp.toml_file import read_toml
 from migcomp.toml_table import (
     Table,
@@ -51,6 +52,8 @@ _ENGINES = {
     "compress": (("zlib",), 8),
 }
 _LEVELS_MAX = {"zstd": 20, "zlib": 9}
+#: No more than an image may claim.
+_MEMORY = size(1, TOTAL_MAX)
 _VERSION = parsed(parse_version, 'a version such as "8.2"')
 
 
@@ -111,7 +114,7 @@ def _host(table: Table) -> Host:
         name,
         table.take("cpus", whole(1, 100_000)),
         table.take("link", rate),
-        table.take("memory", size(1), None),
+        table.take("memory", _MEMORY, None),
         table.take("evacuate", flag, False),
     )
     table.end()
@@ -146,8 +149,6 @@ def _migration(
     parallel = table.take("parallel", whole(1, GUESTS_MAX), None)
     table.end()
     qemu = Qemu(qemu_version)
-    if qemu_version < OLDEST:
-        table.fail("qemu-version must be 4.0 or later: older ones are not known")
     needed = [engine] if engine != "none" else []
     if engine == "multifd" and way.work:
         needed.append("multifd-compression")
@@ -180,54 +181,59 @@ def _guests(
 ) -> Guests:
     name = table.take("name", text)
     table.named(name)
-    memory, memory_size = _memory(table, folder)
-    if memory_size is not None and memory_size % page_size:
-        table.fail(f"size must be a multiple of the page size, {page_size}")
     guests = Guests(
         name,
         table.take("count", whole(1, GUESTS_MAX), 1),
         table.take("host", text),
-        memory,
-        memory_size,
+        _memory(table, folder),
+        table.take("size", _MEMORY, None),
         table.take("vcpus", whole(1, 4096), 1),
         table.take("cpu", number(0, 1), 0.0),
-        table.take("dirty-rate", size(1), None),
+        table.take("dirty-rate", size(0), None),
         table.take("working-set", size(1), None),
         table.take("skew", number(0, 10), 0.0),
         table.take("downtime-limit", whole(1, _MS_MAX), downtime),
     )
     table.end()
+    _check_memory(table, guests.memory, guests.size, page_size)
     if guests.host not in hosts:
         table.fail(f"host is {quoted(guests.host)}, and there is no such host")
-    if guests.dirty_rate is None:
+    if not guests.dirty_rate:
         for key in ("working-set", "skew"):
             if table.has(key):
-                table.fail(f"{key} is of a guest with a dirty-rate; give that, too")
-    elif len(memory.images) > 1:
+                table.fail(
+                    f"{key} is of a guest with a dirty-rate of more than 0; give that, "
+                    "too"
+                )
+    if guests.dirty_rate is not None and len(guests.memory.images) > 1:
         table.fail("give either several images, which tell what it writes, or a rate")
     return guests
 
 
-def _memory(table: Table, folder: Path) -> tuple[MemorySource, int | None]:
+def _memory(table: Table, folder: Path) -> MemorySource:
     images = table.take("image", several(text, _IMAGES_MAX), ())
     interval = table.take("interval", number(0.001, 1e6), None)
     profile = table.take("profile", one_of(*PROFILES), "")
-    memory_size = table.take("size", size(1), None)
-    if bool(images) == bool(profile):
-        table.fail("give either image or profile")
-    if interval is not None and len(images) < 2:
-        table.fail("interval is the time between two snapshots; give several images")
-    if profile:
-        if memory_size is None:
-            table.fail("size is missing; a profile has none of its own")
-        return MemorySource(f"profile {profile}", profile=profile), memory_size
-    if memory_size is not None:
-        table.fail("size is that of the image; leave it out")
     paths = tuple(str(folder / image) for image in images)
-    name = " ".join(images)
+    name = f"profile {profile}" if profile else " ".join(images)
     if interval is not None:
         name += f" every {interval:g} s"
-    return MemorySource(name, paths, interval), None
+    return MemorySource(name, paths, interval, profile)
+
+
+def _check_memory(
+    table: Table, memory: MemorySource, memory_size: int | None, page_size: int
+) -> None:
+    if bool(memory.images) == bool(memory.profile):
+        table.fail("give either image or profile")
+    if memory.interval is not None and len(memory.images) < 2:
+        table.fail("interval is the time between two snapshots; give several images")
+    if memory.profile and memory_size is None:
+        table.fail("size is missing; a profile has none of its own")
+    if memory.images and memory_size is not None:
+        table.fail("size is that of the image; leave it out")
+    if memory_size is not None and memory_size % page_size:
+        table.fail(f"size must be a multiple of the page size, {page_size}")
 
 
 def _check(fleet: Fleet) -> None:

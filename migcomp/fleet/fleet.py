@@ -58,7 +58,7 @@ class Guests:
 
     ``size``: bytes, None for the image's own.  ``cpu``: the share of ``vcpus`` that
     is busy.  ``dirty_rate`` (bytes a second) is None for a guest that writes what its
-    snapshots say, or nothing.  ``downtime_limit``: milliseconds.
+    snapshots say, or nothing, as one with 0 does.  ``downtime_limit``: milliseconds.
     """
 
     name: str

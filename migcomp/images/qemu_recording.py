@@ -117,6 +117,10 @@ class Recording:
             kind, size = size_and_kind & 255, size_and_kind >> 8
             yield Record(page, kind, place, size, bool(first))
 
+    def is_zero(self, record: Record) -> bool:
+        """It is that of a zero page.  Raises ImageError."""
+        return record.kind == _ZERO and not any(self.content(record)[:1])
+
     def content(self, record: Record) -> bytes:
         """The page, or for XBZRLE the delta to what it was.  Raises ImageError."""
         data = self._file.read_at(record.place, record.size)

@@ -108,6 +108,8 @@ def _method(plan: Plan) -> list[str]:
     if plan.method != FORMULA:
         how = "each way was simulated, page by page, on a virtual clock"
     guest = "a guest that writes nothing"
+    if question.idle:
+        guest += f" ({question.idle})"
     if question.writes:
         guest = f"a guest that writes ({question.writes.description})"
     return [f"{measured}; {how}, for {guest}."]
@@ -136,10 +138,11 @@ def _doubts(plan: Plan) -> list[str]:
             "Parts of this memory differ much: a larger --sample-size would be surer."
         )
     if question.writes is None:
-        doubts.append(
-            "A guest that writes takes longer, and is stopped longer: give snapshots "
-            "of it (migcomp capture --rounds 3) or its --dirty-rate."
-        )
+        if not question.idle:
+            doubts.append(
+                "A guest that writes takes longer, and is stopped longer: give "
+                "snapshots of it (migcomp capture --rounds 3) or its --dirty-rate."
+            )
     elif question.writes.before is None and question.qemu.has("xbzrle"):
         doubts.append(
             "xbzrle was not tried: how much of a page changes is known from snapshots "

@@ -42,7 +42,8 @@ OpenGuest = Callable[[], AbstractContextManager[tuple[GuestMemory, DirtySource]]
 
 @dataclass(frozen=True)
 class Question:
-    """``writes`` is None for a guest that is taken to write nothing."""
+    """``writes`` is None for a guest that writes nothing: ``idle`` says how that is
+    known, and is empty where it is only taken to be so."""
 
     images: tuple[str, ...]
     qemu: Qemu
@@ -50,6 +51,7 @@ class Question:
     downtime_limit: int
     threads_max: int
     writes: Writes | None
+    idle: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 from migcomp.units import quoted
 
 Version = tuple[int, int]
 
-#: multifd is no longer called x-multifd, and all parameters here have their names.
-OLDEST: Version = (4, 0)
+#: Whose rules are known: from where multifd is no longer called x-multifd, and all
+#: parameters here have their names, to the newest that was looked at; three a year.
+KNOWN: tuple[Version, ...] = tuple(product(range(4, 11), range(3)))
+KNOWN_SPAN = "{}.{} to {}.{}".format(*KNOWN[0], *KNOWN[-1])
 DEFAULT: Version = (8, 2)
 
 #: Capability, or parameter with its value: (first version, last version or None).
@@ -33,11 +36,18 @@ LIBVIRT_MULTIFD_COMPRESSION: Version = (9, 4)
 
 
 def parse_version(text: str) -> Version:
-    """As in ``8.2``, or 8.2.1, whose rest is of no account.  Raises ValueError."""
+    """As in ``8.2``, or 8.2.1, whose rest is of no account.  Raises ValueError, also
+    for one that is not known."""
     match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})(?:\.[0-9.]*)?", text)
     if match is None:
         raise ValueError(f"{quoted(text)} is not a version such as 8.2")
-    return int(match[1]), int(match[2])
+    version = int(match[1]), int(match[2])
+    if version not in KNOWN:
+        raise ValueError(
+            f"{quoted(text)} is not a known version of QEMU: those are {KNOWN_SPAN}, "
+            "each with .0, .1 and .2"
+        )
+    return version
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from migcomp.images.image import Image
 from migcomp.images.open import open_image
 from migcomp.images.qemu_recording import Recording
 from migcomp.precopy.dirty_model import DirtyModel, Ranks, hit
-from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.replay import Replay
 from migcomp.precopy.snapshots import changed_pages, readable
 
@@ -35,6 +34,11 @@ _REFINEMENTS = 3
 #: So much likelier a skew must be than none: about what chance makes of it.
 _EVIDENCE = 2.0
 _SECONDS_MIN = 0.001
+_ROUNDS_LEAST = 4  # which are two intervals
+_TOO_LITTLE = (
+    "what the guest writes cannot be modelled by fewer than three snapshots, "
+    "or four rounds of a recording, or if nothing changed between them"
+)
 
 
 @dataclass(frozen=True)
@@ -73,22 +77,18 @@ def intervals_of_recording(path: str, bandwidth: float) -> list[Interval]:
     its bytes take at ``bandwidth`` (bytes a second).
 
     The last round also has what was written earlier and not yet sent: it is put
-    together with the one before it.  Raises ImageError.
+    together with the one before it.  Raises ImageError, also for fewer rounds than
+    four.
     """
     with Recording(path) as recording:
+        if recording.rounds < _ROUNDS_LEAST:
+            raise ImageError(_TOO_LITTLE)
         lengths = [
             sum(record.size for record in recording.records(number)) / bandwidth
             for number in range(1, recording.rounds)
         ]
-    with (
-        Replay(path) as replay,
-        replay.memory() as memory,
-        replay.memory() as before,
-    ):
-        found = [
-            _interval(length, replay.next_round(memory), before, memory)
-            for length in lengths
-        ]
+    with Replay(path) as replay, replay.memory() as memory:
+        found = [_interval(length, replay.changes(memory)) for length in lengths]
     return [*found[:-2], _together(found[-2:])]
 
 
@@ -101,17 +101,14 @@ def _together(parts: Sequence[Interval]) -> Interval:
     )
 
 
-def _interval(
-    seconds: float, pages: Sequence[int], before: GuestMemory, memory: GuestMemory
-) -> Interval:
-    """Brings ``before`` up to date."""
-    size = unchanged = 0
-    for page in pages:
-        new = memory.read(page)
-        changed = _difference(before.read(page), new)
+def _interval(seconds: float, changes: Iterable[tuple[int, bytes, bytes]]) -> Interval:
+    """``changes``: of each page its number, and its content before and after."""
+    pages, size, unchanged = array("Q"), 0, 0
+    for page, before, after in changes:
+        pages.append(page)
+        changed = _difference(before, after)
         size += changed
         unchanged += not changed
-        before.write(page, new)
     return Interval(seconds, pages, size, unchanged)
 
 
@@ -133,10 +130,7 @@ def fit(intervals: Iterable[Interval], pages: int, seed: int = 0) -> DirtyModel:
     seen = [each for each in intervals if each.seconds >= _SECONDS_MIN]
     written = sum(len(each.pages) for each in seen)
     if len(seen) < 2 or not written:
-        raise ImageError(
-            "what the guest writes cannot be modelled by fewer than three snapshots, "
-            "or four rounds of a recording, or if nothing changed between them"
-        )
+        raise ImageError(_TOO_LITTLE)
     times = Counter(page for each in seen for page in each.pages)
     counts = Counter(times.values())
     evidence = _Evidence(

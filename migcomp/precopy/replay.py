@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -48,7 +48,9 @@ class Replay(DirtySource):
             for number in range(1, recording.rounds + 1):
                 for record in recording.records(number):
                     if record.first:
-                        self._write(memory, record)
+                        # What is never written is zero, and takes no room.
+                        if not recording.is_zero(record):
+                            self._write(memory, record)
                         done += 1
                         if done % _WATCH_EVERY == 0:
                             copied(done)
@@ -61,14 +63,23 @@ class Replay(DirtySource):
         return ()
 
     def next_round(self, memory: GuestMemory) -> Sequence[int]:
+        written = self._next
+        for _ in self.changes(memory):
+            pass
+        return written
+
+    def changes(self, memory: GuestMemory) -> Iterator[tuple[int, bytes, bytes]]:
+        """As ``next_round``; of each page, as it is written, its number, and what it
+        was and is.  Raises ImageError."""
         if self.last_round:
-            return ()
+            return
         self._round += 1
+        self._next = self._written_in(self._round + 1)
         for record in self._recording.records(self._round):
             if not record.first:
+                before = memory.read(record.page)
                 self._write(memory, record)
-        written, self._next = self._next, self._written_in(self._round + 1)
-        return written
+                yield record.page, before, memory.read(record.page)
 
     def _written_in(self, number: int) -> array[int]:
         if number > self._last:

@@ -51,7 +51,8 @@ class Round:
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """``reason`` says why a migration was cancelled, and is empty otherwise."""
+    """``what_if``: no QEMU has that engine, or not with that codec.  ``reason`` says
+    why a migration was cancelled, and is empty otherwise."""
 
     images: tuple[str, ...]
     blocks: tuple[Block, ...]
@@ -59,6 +60,7 @@ class SimulationResult:
     guest: str
     engine: str
     engine_description: str
+    what_if: bool
     link: Link
     parameters: Parameters
     statistics: MigrationStatistics

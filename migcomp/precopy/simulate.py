@@ -58,6 +58,7 @@ def simulate(
         guest=guest.description,
         engine=engine.name,
         engine_description=engine.description,
+        what_if=choice.is_what_if(parameters),
         link=link,
         parameters=parameters,
         statistics=outcome.statistics,

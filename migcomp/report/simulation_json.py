@@ -5,8 +5,10 @@ Schema ``migcomp.simulate/1``: keys are lower-case with hyphens; ``-ns`` virtual
 nanoseconds, other times as in QMP milliseconds, sizes bytes.  ``query-migrate`` is
 what QEMU would say, and what it tells only while a migration is under way, as it
 was at the end; ``progress-history`` has a record for each round, with the names
-of QEMU's guestperf, hyphens for underscores, where it has one.  The same inputs and
-the same file of costs give the same object, but for ``real-seconds`` and
+of QEMU's guestperf, hyphens for underscores, where it has one.  ``what-if`` of the
+engine is true where no QEMU has it, or not with that codec or that
+``compress-wait-thread``, so that ``parameters`` could not be given to one.  The same
+inputs and the same file of costs give the same object, but for ``real-seconds`` and
 ``machine``, which are absent when costs come from a file.
 Keys are only ever added; a change of meaning makes a new schema.
 """
@@ -31,7 +33,11 @@ def to_json(result: SimulationResult) -> dict[str, object]:
         "memory-bytes": result.memory_bytes,
         "page-size": result.page_size,
         "guest": result.guest,
-        "engine": {"name": result.engine, "description": result.engine_description},
+        "engine": {
+            "name": result.engine,
+            "description": result.engine_description,
+            "what-if": result.what_if,
+        },
         "link": {
             "bandwidth-bits-per-second": result.link.bandwidth,
             "payload-bytes-per-second": result.link.bytes_per_second,

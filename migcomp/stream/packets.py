@@ -7,7 +7,8 @@ import bisect
 
 from migcomp.errors import StreamError
 from migcomp.images.image import UNKNOWN_LENGTH, pages_in
-from migcomp.stream.layout import IMAGE_MAX, PAGES, RecordHeader, StreamHeader
+from migcomp.stream.header import IMAGE_MAX, StreamHeader
+from migcomp.stream.layout import PAGES, RecordHeader
 
 ZEROS_MAX = 1 << 31
 

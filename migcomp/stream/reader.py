@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
 from migcomp.errors import StreamError
+from migcomp.images.file import Watch
 from migcomp.results import PageCounts
+from migcomp.stream.header import (
+    FIXED_SIZE,
+    StreamHeader,
+    header_size,
+    identity_of,
+    unpack_header,
+)
 from migcomp.stream.layout import (
     END,
     END_MAX,
-    FIXED_SIZE,
     FOOTER_SIZE,
     INDEX,
     INDEX_ENTRIES,
@@ -24,14 +31,10 @@ from migcomp.stream.layout import (
     ZEROS,
     EndRecord,
     RecordHeader,
-    StreamHeader,
     end_size,
-    header_size,
-    identity_of,
     indexes_max,
     unpack_end,
     unpack_footer,
-    unpack_header,
     unpack_index,
     unpack_record_header,
 )
@@ -351,9 +354,10 @@ class StreamReader:
         self.close()
 
 
-def open_stream(path: str) -> StreamReader:
-    """Opens the stream ``path``, or standard input for ``-``."""
-    return _reader_of(open_source(path))
+def open_stream(path: str, watch: Watch | None = None) -> StreamReader:
+    """Opens the stream ``path``, which may be a URL, or standard input for ``-``.
+    ``watch`` is told how many bytes are copied from a URL."""
+    return _reader_of(open_source(path, watch))
 
 
 def open_stream_in(path: str, fd: int, taken: bytes = b"") -> StreamReader:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Where a stream's bytes come from: a mapped file, or a pipe read once."""
+"""Where a stream's bytes come from: a mapped file, a copy of what is behind a URL, or a
+pipe read once."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from migcomp.errors import StreamError
-from migcomp.images.file import STANDARD_INPUT
+from migcomp.errors import ImageError, StreamError
+from migcomp.images.file import STANDARD_INPUT, Watch, is_url
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -121,10 +122,18 @@ def _reading() -> Iterator[None]:
         raise StreamError(f"it cannot be read: {error.strerror}") from error
 
 
-def open_source(path: str) -> Source:
-    """Raises StreamError."""
+def open_source(path: str, watch: Watch | None = None) -> Source:
+    """Of a URL, a copy of what is there; ``watch`` is told how many bytes are copied.
+    Raises StreamError."""
     fd = 0
-    if path != STANDARD_INPUT:
+    if is_url(path):
+        from migcomp.images.remote import open_url
+
+        try:
+            fd = open_url(path, watch).fd  # ours, as nobody closes that ImageFile
+        except ImageError as error:
+            raise StreamError(str(error)) from error
+    elif path != STANDARD_INPUT:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

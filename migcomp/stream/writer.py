@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from migcomp._core import Xxh64
 from migcomp.images.image import pages_in
 from migcomp.results import Block, PageCounts
+from migcomp.stream.header import StreamHeader, identity_of
 from migcomp.stream.layout import (
     END,
     INDEX,
@@ -20,8 +21,6 @@ from migcomp.stream.layout import (
     EndRecord,
     IndexEntry,
     RecordHeader,
-    StreamHeader,
-    identity_of,
     image_digest,
     pack_footer,
     pack_index,

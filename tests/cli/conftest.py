@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 PAGE = 4096
+GUEST_PAGES = 512
 COMMAND = [sys.executable, "-m", "migcomp"]
 
 
@@ -106,6 +107,17 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "guest.raw"
     path.write_bytes(image_bytes())
     return path
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    """Of GUEST_PAGES pages, half of them zero; a simulation's."""
+    content = b"".join(
+        bytes(PAGE) if page % 2 else b"%08d" % page * (PAGE // 8)
+        for page in range(GUEST_PAGES)
+    )
+    (tmp_path / "guest.raw").write_bytes(content)
+    return tmp_path / "guest.raw"
 
 
 @pytest.fixture

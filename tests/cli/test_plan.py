@@ -60,6 +60,21 @@ def test_of_snapshots_that_are_equal(snapshots: list[Path]) -> None:
     same = [snapshots[0]] * 2
     found = command("plan", *same, "--link", "1Mbit", "--json").json
     assert found["guest"] is None
+    notes = " ".join(found["notes"])
+    assert "a guest that writes nothing (its 2 snapshots are equal)." in notes
+    assert "give snapshots" not in notes
+
+
+def test_of_a_guest_that_is_said_to_be_idle(snapshots: list[Path]) -> None:
+    options = (snapshots[0], "--link", "5Mbit", "--json")
+    taken = " ".join(command("plan", *options).json["notes"])
+    assert "for a guest that writes nothing." in taken
+    assert "give snapshots of it" in taken
+    found = command("plan", *options, "--dirty-rate", "0").json
+    assert found["guest"] is None
+    notes = " ".join(found["notes"])
+    assert "for a guest that writes nothing (as given)." in notes
+    assert "give snapshots of it" not in notes
 
 
 def test_by_a_dirty_rate(snapshots: list[Path]) -> None:
@@ -69,7 +84,7 @@ def test_by_a_dirty_rate(snapshots: list[Path]) -> None:
     assert any("xbzrle was not tried" in note for note in found["notes"])
     done = command("plan", snapshots[0], "--link", "5Mbit", "--dirty-rate", "1GiB")
     assert done.code == 2
-    said = "--dirty-rate is 1.00 GiB; it must be more than 0 and less than the guest's"
+    said = "--dirty-rate is 1.00 GiB; it must be less than the guest's memory"
     assert said in sentence(done)
 
 
@@ -88,7 +103,8 @@ def test_what_a_version_has_not(snapshots: list[Path]) -> None:
     ("options", "said"),
     [
         (("--link", "fast"), "is not a rate"),
-        (("--link", "1Gbit", "--qemu", "3.1"), "4.0 or later"),
+        (("--link", "1Gbit", "--qemu", "3.1"), "those are 4.0 to 10.2"),
+        (("--link", "1Gbit", "--qemu", "99.0"), "those are 4.0 to 10.2"),
         (("--link", "1Gbit", "--qemu", "new"), "is not a version"),
         (("--link", "1Gbit", "--downtime", "0"), "not in the range of 1 to"),
         (("--link", "1Gbit", "--downtime", "3 hours"), "such as 300ms or 0.3s"),

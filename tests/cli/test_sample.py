@@ -92,6 +92,27 @@ def test_an_existing_image_needs_force(tmp_path: Path) -> None:
     assert command("sample", "--size", "1MiB", "-o", path, "--force").code == 0
 
 
+@pytest.mark.parametrize("rounds", ["3", "9" * 18])
+def test_a_later_round_that_exists_is_found_first(tmp_path: Path, rounds: str) -> None:
+    path = tmp_path / "guest.raw"
+    for name in ("guest.raw.3", "guest.raw.2", "guest.raw.02", "guest.raw.x"):
+        (tmp_path / name).write_text("precious")
+    made = ("sample", "--size", "1MiB", "-o", path, "--rounds")
+    done = command(*made, rounds)
+    assert done.code == 7
+    assert sentence(done).startswith(f"{path}.2 exists already; ")
+    assert not path.exists()
+    assert len(list(tmp_path.iterdir())) == 4
+    assert command(*made, "1").code == 0
+    assert command(*made, "3", "--force").code == 0
+    (tmp_path / "guest.raw.4").mkdir()
+    path.unlink()
+    done = command(*made, "4", "--force")
+    assert done.code == 7
+    assert f"{path}.4 is no regular file" in sentence(done)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

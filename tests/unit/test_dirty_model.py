@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from migcomp.precopy.dirty_model import DirtyModel, ModelledGuest, Ranks
 from migcomp.precopy.memory import GuestMemory
 from migcomp.results import Block
 from tests.conftest import PAGE, make_page, memory_file
-from tests.qemu_tools import BLOCKS, Writer
+from tests.qemu_tools import BLOCKS, Writer, bulk
 
 PAGES = 200
 
@@ -225,6 +226,45 @@ def test_a_fit_to_a_recording() -> None:
     assert found.dirty_rate == pytest.approx(10, rel=0.2)
     assert found.fake == pytest.approx(0.25, abs=0.08)
     assert found.bytes_changed == pytest.approx(20, abs=1)
+
+
+@pytest.fixture
+def memories_open(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many guests' memories there were, each time one came or went."""
+    numbers = [0]
+    made, closed = GuestMemory.__init__, GuestMemory.close
+
+    def make(self: GuestMemory, *arguments: Any) -> None:
+        made(self, *arguments)
+        numbers.append(numbers[-1] + 1)
+
+    def close(self: GuestMemory) -> None:
+        closed(self)
+        numbers.append(numbers[-1] - 1)
+
+    monkeypatch.setattr(GuestMemory, "__init__", make)
+    monkeypatch.setattr(GuestMemory, "close", close)
+    return numbers
+
+
+@pytest.mark.parametrize(("rounds", "most"), [(4, 1), (1, 0)])
+def test_a_fit_to_a_recording_needs_one_memory(
+    memories_open: list[int], rounds: int, most: int
+) -> None:
+    """And none where there are too few rounds."""
+    writer = Writer()
+    writer.start()
+    bulk(writer)
+    writer.part()
+    for number in range(rounds):
+        writer.normal(b"pc.ram", 5, make_page("noise", number))
+    writer.end_records()
+    writer.end_ram()
+    fits = nullcontext() if most else pytest.raises(ImageError, match="four rounds")
+    with memory_file(writer.finish()) as path, fits:
+        assert fit(intervals_of_recording(path, 10 * PAGE), 44).dirty_rate > 0
+    assert max(memories_open) == most
+    assert memories_open[-1] == 0
 
 
 def test_what_cannot_be_fitted() -> None:

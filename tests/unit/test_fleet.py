@@ -167,6 +167,11 @@ def test_one_guest_goes_as_plan_says(
     assert one.cpu_seconds == pytest.approx(alone.cpu_seconds, rel=1e-3)
 
 
+def test_a_guest_with_a_dirty_rate_of_0_is_idle() -> None:
+    told = fleet(guests("idle", dirty_rate=0), guests("untold"))
+    assert [each.writes for each in kinds(told, ZSTD, costs()).values()] == [None, None]
+
+
 @pytest.mark.parametrize("skew", [0.0, 0.7, 1.3])
 def test_tabulated_writes_are_those_of_the_model(skew: float) -> None:
     model = DirtyModel(5000, 20_000, skew)

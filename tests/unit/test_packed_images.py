@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 import zstandard
 
-from migcomp.errors import CodecUnavailable, ImageError
-from migcomp.images.decode import readable_again
+from migcomp.errors import CodecUnavailable
 from migcomp.images.open import open_image
 from migcomp.images.signatures import LZOP
 from tests.conftest import PAGE, make_pages, memory_file, piped
 from tests.dump_files import lime, virsh_save
+from tests.image_tools import content, refusal
 from tests.qemu_tools import a_stream
 
 STREAM, WRITER = a_stream()
@@ -49,21 +49,6 @@ def program(name: str, data: bytes, *arguments: str) -> bytes:
     return subprocess.run(
         [name, "-c", *arguments], input=data, capture_output=True, check=True
     ).stdout
-
-
-def content(path: str) -> bytes:
-    with open_image(path) as image, readable_again(image) as copy:
-        assert copy.pages is not None
-        return b"".join(copy.read(page, 1) for page in range(copy.pages))
-
-
-def refusal(data: bytes) -> str:
-    with memory_file(data) as path:
-        with pytest.raises(ImageError) as caught:
-            content(path)
-        assert str(caught.value).startswith(path)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
 
 
 # --- virsh save -----------------------------------------------------------------------

@@ -29,13 +29,14 @@ CONTENT = image_bytes(600)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves CONTENT; ``mode`` says how badly, and ``log`` keeps what was asked."""
+    """Serves ``content``; ``mode`` says how badly, and ``log`` keeps what was asked."""
 
+    content = CONTENT
     mode = "ranges"
     log: tuple[str, ...] = ()
 
     def do_HEAD(self) -> None:
-        self._answer(b"", len(CONTENT))
+        self._answer(b"", len(self.content))
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range", "")
@@ -44,15 +45,16 @@ class Server(BaseHTTPRequestHandler):
         if self.mode.isdecimal():
             self.send_error(int(self.mode))
         elif match and self.mode == "ranges":
-            first, last = int(match[1]), min(int(match[2]), len(CONTENT) - 1)
+            size = len(self.content)
+            first, last = int(match[1]), min(int(match[2]), size - 1)
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(CONTENT)}")
-            self._send(CONTENT[first : last + 1])
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+            self._send(self.content[first : last + 1])
         elif self.mode == "short":
-            self._answer(CONTENT[:5000], len(CONTENT))
+            self._answer(self.content[:5000], len(self.content))
             self.close_connection = True
         else:
-            self._answer(CONTENT, len(CONTENT))
+            self._answer(self.content, len(self.content))
 
     def _answer(self, data: bytes, length: int) -> None:
         self.send_response(200)
@@ -216,6 +218,52 @@ def test_a_run_and_another_format(server: str, tmp_path: Path) -> None:
     stream = tmp_path / "guest.migc"
     assert command("run", server, "-o", stream, "-q").code == 0
     assert content_of(f"file://{stream}") == CONTENT
+
+
+@pytest.fixture
+def archived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A stream of CONTENT, which the server serves as well."""
+    (tmp_path / "guest.raw").write_bytes(CONTENT)
+    stream = tmp_path / "guest.migc"
+    made = command("run", tmp_path / "guest.raw", "-o", stream, "--dedup", "-q")
+    assert made.code == 0, made.errors
+    monkeypatch.setattr(Server, "content", stream.read_bytes())
+    return stream.read_bytes()
+
+
+def test_a_stream_is_verified_and_restored(
+    archived: bytes, server: str, tmp_path: Path
+) -> None:
+    done = command("verify", server, tmp_path / "guest.raw", "--json")
+    assert done.code == 0, done.errors
+    assert (done.json["stream"]["path"], done.json["verdict"]) == (server, "equal")
+    assert Server.log == (f"bytes=0-{len(archived) - 1}",)
+    back = tmp_path / "back.raw"
+    done = command("restore", server, "-o", back)
+    assert done.code == 0, done.errors
+    assert back.read_bytes() == CONTENT
+
+
+def test_what_is_left_of_a_stream_is_restored(
+    archived: bytes, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "content", archived[: len(archived) // 2])
+    assert command("verify", server).code == 4
+    back = tmp_path / "back.raw"
+    done = command("restore", server, "-o", back, "--salvage")
+    assert done.code == 4
+    assert done.errors.startswith(f"migcomp: {server} is damaged, and {back} has zeros")
+    assert back.stat().st_size == len(CONTENT)
+
+
+@pytest.mark.parametrize("url", ["memory://none.migc", "nothing://guest.migc"])
+def test_streams_that_are_not_there(url: str, tmp_path: Path) -> None:
+    for arguments in (("verify", url), ("restore", url, "-o", tmp_path / "back.raw")):
+        done = command(*arguments)
+        assert done.code == 4
+        assert done.errors.startswith(f"migcomp: {url} cannot be read: ")
+        assert done.errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_of_a_sweep_share_one_copy(

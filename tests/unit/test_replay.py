@@ -17,7 +17,7 @@ from migcomp.images.qemu_recording import Recording
 from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.replay import Replay
 from tests.conftest import make_page, memory_file
-from tests.qemu_tools import BLOCKS, Writer, a_stream, bulk, mapped_stream
+from tests.qemu_tools import BLOCKS, PAGE, Writer, a_stream, bulk, mapped_stream
 
 PAGES = [(name, page) for name, pages in BLOCKS for page in range(pages)]
 KINDS = ("zero", "normal", "compressed", "changed")
@@ -84,6 +84,38 @@ def test_every_round_has_the_pages_and_contents_recorded(
             assert replay.last_round
             assert not replay.next_round(memory)
             assert contents(memory) == expected
+
+
+def test_zero_pages_of_the_first_round_take_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pages that were never written do not."""
+    written = []
+    write = GuestMemory.write
+
+    def spy(self: GuestMemory, page: int, data: bytes | memoryview) -> None:
+        written.append(page)
+        write(self, page, data)
+
+    monkeypatch.setattr(GuestMemory, "write", spy)
+    writer = Writer()
+    writer.start()
+    writer.part()
+    writer.zero(b"pc.ram", 0)
+    writer.zero(b"pc.ram", 1, 7)
+    writer.normal(b"pc.ram", 2, make_page("rows", 1))
+    writer.zero(b"pc.ram", 2)
+    writer.end_records()
+    writer.end_ram()
+    with (
+        memory_file(writer.finish()) as path,
+        Replay(path) as replay,
+        replay.memory() as memory,
+    ):
+        assert written == [1, 2]
+        assert memory.read(0, 3) == bytes(PAGE) + b"\7" * PAGE + make_page("rows", 1)
+        assert list(replay.next_round(memory)) == [2]
+        assert memory.read(2) == bytes(PAGE)
 
 
 def test_a_page_sent_first_when_the_guest_was_stopped_is_of_the_first_round() -> None:

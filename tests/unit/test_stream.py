@@ -26,7 +26,8 @@ from migcomp.images.raw import RawImage
 from migcomp.pipeline import compress
 from migcomp.restore import restore, verify
 from migcomp.results import Block, PageCounts, RunResult
-from migcomp.stream.layout import INDEX_ENTRIES, unpack_header
+from migcomp.stream.header import unpack_header
+from migcomp.stream.layout import INDEX_ENTRIES
 from migcomp.stream.reader import open_stream
 from tests.conftest import (
     KINDS,

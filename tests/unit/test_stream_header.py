@@ -9,7 +9,7 @@ import pytest
 
 from migcomp.errors import StreamError
 from migcomp.results import Block
-from migcomp.stream.layout import StreamHeader, unpack_header
+from migcomp.stream.header import StreamHeader, unpack_header
 from tests.conftest import (
     PAGE,
 )

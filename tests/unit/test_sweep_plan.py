@@ -137,6 +137,11 @@ def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:
             "[[sweep]]\nrounds = 5",
             r"\[\[sweep\]\] 1: there is no key 'rounds'; there are codec, level",
         ),
+        (
+            "[[sweep]]\nlevels = [1, 3]",
+            r"\[\[sweep\]\] 1: there is no key 'levels'; did you mean 'level'\?",
+        ),
+        ("[[sweeps]]", r"there is no key 'sweeps'; did you mean 'sweep'\?"),
         ("turns = 5", "there is no key 'turns'; there are rounds, sweep"),
         (
             "rounds = 4\n[[sweep]]",

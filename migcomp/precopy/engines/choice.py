@@ -24,6 +24,13 @@ ENGINES = (
     "dedup",
     "adaptive",
 )
+#: QEMU's, and the codecs that they have there.
+_IN_QEMU: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "compress": ("zlib",),
+    "multifd": ("none", "zlib", "zstd"),
+    "xbzrle": (),
+}
 #: Those that take no codec and no level.
 WITHOUT_CODEC = ("none", "xbzrle", "adaptive")
 
@@ -36,6 +43,15 @@ class EngineChoice:
     name: str = "none"
     codec: str | None = None
     level: int | None = None
+
+    def is_what_if(self, parameters: Parameters) -> bool:
+        """No QEMU has that, whatever its version: the engine, the codec in it, or what
+        ``parameters`` say of it."""
+        if self.name not in _IN_QEMU:
+            return True
+        if self.name == "compress" and parameters.compress_wait_thread == "adaptive":
+            return True
+        return self.codec is not None and self.codec not in _IN_QEMU[self.name]
 
     def told(self, parameters: Parameters) -> Parameters:
         """``parameters`` with what this chooses, where QEMU has one for it."""
