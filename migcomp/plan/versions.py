@@ -42,6 +42,12 @@ def parse_version(text: str) -> Version:
     if match is None:
         raise ValueError(f"{quoted(text)} is not a version such as 8.2")
     version = int(match[1]), int(match[2])
+    if version > KNOWN[-1]:
+        newest = "{}.{}".format(*KNOWN[-1])
+        raise ValueError(
+            f"{quoted(text)} is newer than the versions of QEMU that are known, which "
+            f"are {KNOWN_SPAN}; {newest} is nearest to it"
+        )
     if version not in KNOWN:
         raise ValueError(
             f"{quoted(text)} is not a known version of QEMU: those are {KNOWN_SPAN}, "
