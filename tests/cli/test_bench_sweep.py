@@ -174,7 +174,7 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     base = ("bench", "sweep", image, "-o", tmp_path / "results", "--plan", plan)
     done = command(*base)
     assert done.code == 2
-    assert "plan.toml: cannot be read: No such file" in sentence(done)
+    assert "plan.toml cannot be read: No such file" in sentence(done)
     plan.write_text("rounds = 5")
     done = command(*base)
     assert done.code == 2

@@ -104,7 +104,7 @@ def test_what_a_version_has_not(snapshots: list[Path]) -> None:
     [
         (("--link", "fast"), "is not a rate"),
         (("--link", "1Gbit", "--qemu", "3.1"), "those are 4.0 to 10.2"),
-        (("--link", "1Gbit", "--qemu", "99.0"), "those are 4.0 to 10.2"),
+        (("--link", "1Gbit", "--qemu", "11.0"), "10.2 is nearest to it"),
         (("--link", "1Gbit", "--qemu", "new"), "is not a version"),
         (("--link", "1Gbit", "--downtime", "0"), "not in the range of 1 to"),
         (("--link", "1Gbit", "--downtime", "3 hours"), "such as 300ms or 0.3s"),

@@ -261,7 +261,7 @@ def test_streams_that_are_not_there(url: str, tmp_path: Path) -> None:
     for arguments in (("verify", url), ("restore", url, "-o", tmp_path / "back.raw")):
         done = command(*arguments)
         assert done.code == 4
-        assert done.errors.startswith(f"migcomp: {url} cannot be read: ")
+        assert done.errors.startswith(f"migcomp: {url} cannot be opened: ")
         assert done.errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
