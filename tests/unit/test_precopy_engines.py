@@ -228,6 +228,28 @@ def test_deltas_are_small() -> None:
     assert last_bytes("delta") < last_bytes("none") / 4
 
 
+def test_pages_that_are_sent_first_go_in_packets() -> None:
+    """As many bytes as where there are no deltas at all; and what is sent again is
+    compressed by itself, which these costs tell."""
+    delta = run(EngineChoice("delta"))
+    packets = run(EngineChoice("packets"))
+    assert delta.wire_bytes == packets.wire_bytes
+    page_ns = {("zstd", 1, "packet"): 3000, ("zstd", 1, "delta"): 1000}
+    stored = {
+        (Work(*work), kind): ns
+        for work, ns in page_ns.items()
+        for kind in ("compressed", "normal")
+    }
+    again = run(
+        EngineChoice("delta"),
+        Writer(3000),
+        costs=replace(fixed_costs(), stored=stored),
+        max_bandwidth=20_000_000,
+        downtime_limit=30,
+    )
+    assert sum(r.sent.deltas for r in again.rounds) > 100
+
+
 def packet_costs(page_ns: dict[tuple[str, int], int]) -> Costs:
     """Of packets by codec and level; what is left out has none."""
     stored = {
