@@ -44,6 +44,8 @@ _DEPTH = 1
 _WEIGHT = 0.25  # of a new packet in an average
 _SAVED_WEIGHT = 0.1  # in that of what packets save, which differ much
 _TRY_EVERY = 32  # packets
+_UNSURE = 1.5  # A codec may be as many times faster than is thought at first,
+_ENOUGH = 4  # and to try it as many times as long must be left.
 _WORTH = 0.1  # Pages that save less are soon done with, and tell nothing of others.
 _AS_GOOD = 1.02  # Then the lighter one.
 _BETTER = 1.12  # Two are not taken for less: they hinder each other.
@@ -289,8 +291,21 @@ class AdaptiveEngine:
             candidate.spent(packet.page_ns)
             return
         if packet.saved > _WORTH:
-            candidate.spent(packet.page_ns)
+            self._spent(candidate, packet.page_ns)
         self._saw(packet.saved / candidate.strength)
+
+    def _spent(self, candidate: _Candidate, page_ns: float) -> None:
+        """The first that is known tells how fast the host is with all of them."""
+        if not self._host_is_known:
+            factor = page_ns / candidate.cpu_ns
+            for each in self._candidates:
+                if each.strength:
+                    each.cpu_ns *= factor
+        candidate.spent(page_ns)
+
+    @property
+    def _host_is_known(self) -> bool:
+        return any(each.tried for each in self._candidates if each.strength)
 
     def _saw(self, saved: float) -> None:
         self._saved += _SAVED_WEIGHT * (saved - self._saved)
@@ -302,18 +317,16 @@ class AdaptiveEngine:
         pages: Sequence[int],
         counted_bytes: int,
     ) -> None:
-        """Now and then, what another would make of the same pages; none that takes
-        the threads longer than the best takes in all, and only where they have time.
-        """
+        """Now and then, what another would make of the same pages; only where the
+        threads have time for it."""
         if self._packets % _TRY_EVERY:
             return
-        best = min(max(self._times(each)) for each in self._candidates)
         others = [
             each
             for each in self._candidates
             if each.strength
             and each is not packet.candidate
-            and self._times(each)[0] <= best
+            and self._may_be_best(each)
         ]
         if not others:
             return
@@ -333,13 +346,23 @@ class AdaptiveEngine:
         expected = self._clock.now + pages * candidate.cpu_ns
         self._lessons.append(_Lesson(done, expected, learn))
 
+    def _may_be_best(self, candidate: _Candidate) -> bool:
+        """Not if it takes the threads longer than the best takes in all.  Before it is
+        known how fast the host is it may be faster than is thought, which is worth a
+        packet where enough is left."""
+        most = min(max(self._times(each)) for each in self._candidates)
+        packet_ns = candidate.cpu_ns * self.packet_pages
+        if not self._host_is_known and self._unsent * most > _ENOUGH * packet_ns:
+            most *= _UNSURE
+        return self._times(candidate)[0] <= most
+
     def _tried(
         self, other: _Candidate, saved: float, page_ns: float, packet: _Packet
     ) -> None:
         """On the pages of ``packet``."""
         strength = packet.candidate.strength
         if saved > _WORTH:
-            other.spent(page_ns)
+            self._spent(other, page_ns)
         if strength and packet.saved > 0:
             ratio = strength * saved / packet.saved
             other.strength += _WEIGHT * (ratio - other.strength)
