@@ -77,12 +77,15 @@ class Clock:
 
 class Threads:
     """Threads that take jobs from the migration thread, ``depth`` at most at a time
-    for each of them, and whose results the migration thread sends on."""
+    for each of them, and whose results the migration thread sends on.
+
+    ``done``: when the job that was handed over last is."""
 
     def __init__(self, clock: Clock, threads: int, depth: int) -> None:
         self._clock = clock
         self._room = threads * depth
         self._free_at = [0] * threads
+        self.done = 0
         self._running: list[tuple[int, int]] = []  # (done, bytes)
 
     @property
@@ -92,13 +95,18 @@ class Threads:
             self._running[0][0] > self._clock.now
         )
 
+    def make_room(self) -> None:
+        """Waits for a thread where all are busy."""
+        if len(self._running) == self._room:
+            self._collect()
+
     def hand_over(self, cpu_ns: int, size: int, delay_ns: int = 0) -> None:
         """A job that costs ``cpu_ns``, from ``delay_ns`` after a thread is told, and
         gives ``size`` bytes for the link; waits for a thread where all are busy."""
         clock = self._clock
-        if len(self._running) == self._room:
-            self._collect()
+        self.make_room()
         done = max(clock.now, heapq.heappop(self._free_at)) + delay_ns + cpu_ns
+        self.done = done
         heapq.heappush(self._free_at, done)
         heapq.heappush(self._running, (done, size))
         clock.cpu_ns += cpu_ns
@@ -110,12 +118,10 @@ class Threads:
         self._clock.wait_until(done)
         self._clock.write(size)
 
-    def ahead(self) -> tuple[float, int]:
-        """How long each thread has to work, in nanoseconds and on average; and how
-        many jobs are with them, done or not."""
-        now = self._clock.now
-        busy = sum(max(free - now, 0) for free in self._free_at)
-        return busy / len(self._free_at), len(self._running)
+    @property
+    def jobs(self) -> int:
+        """How many are with the threads, done or not."""
+        return len(self._running)
 
     def finish(self) -> None:
         """Until every result is sent."""

@@ -24,7 +24,10 @@ _DEDUPLICATED = 2 * PAGE_HEADER
 
 
 class Packets:
-    """Sends packets of one codec at one level, and counts them."""
+    """Sends packets of one codec at one level, and counts them.
+
+    ``deltas``: of pages that the other side has, against what it has.
+    """
 
     def __init__(
         self,
@@ -37,12 +40,12 @@ class Packets:
         deltas: bool = False,
     ) -> None:
         self.pages = framing.packet_pages(memory.page_size)
-        self.work = Work(codec.name, codec.level, "delta" if deltas else grouping)
-        self._fresh = Work(codec.name, codec.level, grouping)
+        self._work = Work(codec.name, codec.level, "delta" if deltas else grouping)
         self._costs = costs
         self._threads = threads
         self._page_size = memory.page_size
         self._pagewise = grouping == "page"
+        self._deltas = deltas
         self._courier = Courier(
             codec, grouping, memory.page_size, self.pages, deltas=deltas
         )
@@ -52,38 +55,38 @@ class Packets:
         source: GuestMemory,
         destination: GuestMemory,
         pages: Sequence[int],
-        *,
-        deltas: bool = False,
     ) -> Sent:
         sent = Sent()
         groups = ((group, 0) for group in cut(pages, self.pages))
-        for carried in self._courier.carry(source, destination, groups, deltas=deltas):
-            self._send_packet(carried, sent, deltas)
+        for carried in self._courier.carry(
+            source, destination, groups, deltas=self._deltas
+        ):
+            self._send_packet(carried, sent)
         return sent
 
     def attempt(self, source: GuestMemory, pages: Sequence[int]) -> tuple[float, float]:
         """Compresses a packet for nothing: the share of its bytes that is saved, and
         the CPU time of a page that is not zero.  One of them is not."""
         (carried,) = self._courier.carry(source, None, [(pages, 0)])
-        cpu_ns = self._cpu_ns(carried, False)
+        cpu_ns = self._cpu_ns(carried)
         self._threads.hand_over(cpu_ns, 0)
         saved = 1 - self._size(carried) / (carried.content * self._page_size)
         cpu_ns -= carried.zero * self._costs.zero_ns
         return saved, cpu_ns / carried.content
 
-    def _send_packet(self, carried: Carried, sent: Sent, deltas: bool) -> None:
+    def _send_packet(self, carried: Carried, sent: Sent) -> None:
         listed = len(carried.pages) - carried.unchanged
         wire = self._size(carried)
         if listed:
             wire += PACKET_HEADER + listed * PAGE_HEADER
-        self._threads.hand_over(self._cpu_ns(carried, deltas), wire)
+        self._threads.hand_over(self._cpu_ns(carried), wire)
         part = Sent(
             duplicate=carried.zero,
             skipped=carried.unchanged,
             multifd_bytes=wire,
             wire_bytes=wire,
         )
-        if deltas:
+        if self._deltas:
             part.deltas = carried.content
         else:
             part.normal = carried.content
@@ -95,11 +98,10 @@ class Packets:
             return sum(min(size, self._page_size) for size in carried.sizes)
         return min(carried.size, carried.content * self._page_size)
 
-    def _cpu_ns(self, carried: Carried, deltas: bool) -> int:
+    def _cpu_ns(self, carried: Carried) -> int:
         costs = self._costs
-        work = self.work if deltas else self._fresh
         spent = costs.of(
-            work,
+            self._work,
             carried.zero,
             carried.compressed + carried.unchanged,
             carried.normal,
@@ -113,8 +115,8 @@ class Packets:
 
 class PacketEngine:
     """``name``: what is done besides compressing packets: ``packets`` nothing more,
-    ``delta`` compresses a page that was sent before against what the other side
-    has of it, ``dedup`` sends a page that equals one sent before as its address.
+    ``delta`` compresses a page that was sent before by itself, against what the other
+    side has of it, ``dedup`` sends a page that equals one sent before as its address.
 
     The sender of deltas would have to keep a copy of all that it sent.
     """
@@ -131,16 +133,14 @@ class PacketEngine:
         self.name = name
         self._clock = clock
         self._threads = Threads(clock, threads, DEFAULT_REQUESTS)
-        self._known = bytearray(memory.pages) if name == "delta" else None
-        self._duplicates = Duplicates(costs, clock) if name == "dedup" else None
-        self._packets = Packets(
-            codec,
-            "page" if name == "delta" else "packet",
-            memory,
-            costs,
-            self._threads,
-            deltas=name == "delta",
+        self._known = bytearray(memory.pages if name == "delta" else 0)
+        self._deltas = (
+            Packets(codec, "page", memory, costs, self._threads, deltas=True)
+            if name == "delta"
+            else None
         )
+        self._duplicates = Duplicates(costs, clock) if name == "dedup" else None
+        self._packets = Packets(codec, "packet", memory, costs, self._threads)
         self.packet_pages = self.missing_pages = self._packets.pages
         self.page_bytes = memory.page_size + PAGE_HEADER + PACKET_HEADER
         self.description = (
@@ -155,12 +155,12 @@ class PacketEngine:
         sync_count: int,
         last: bool,
     ) -> Sent:
-        if self._known is not None:
+        if self._deltas is not None:
             known = [page for page in pages if self._known[page]]
             fresh = [page for page in pages if not self._known[page]]
             for page in fresh:
                 self._known[page] = 1
-            sent = self._packets.send(source, destination, known, deltas=True)
+            sent = self._deltas.send(source, destination, known)
             sent.add(self._packets.send(source, destination, fresh))
             return sent
         if self._duplicates is None:
@@ -183,6 +183,8 @@ class PacketEngine:
 
     def close(self) -> None:
         self._packets.close()
+        if self._deltas is not None:
+            self._deltas.close()
 
 
 class Duplicates:
