@@ -34,7 +34,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from migcomp.errors import ImageError
@@ -46,7 +45,7 @@ from migcomp.measure import machine
 from migcomp.plan.guest import writes_by_snapshots
 from migcomp.plan.measure import Measurement, Part, measure
 from migcomp.plan.sample import CLUSTER_PAGES, Sample, sample_of, take_sample
-from migcomp.precopy.costs import Costs, Work, measured_costs
+from migcomp.precopy.costs import Costs, Work, measured_costs, read_costs
 from migcomp.precopy.dirty_model import DirtyModel
 from migcomp.precopy.snapshots import seconds_between
 
@@ -200,29 +199,14 @@ def _of_profile(profile: str, page_size: int) -> Sample:
 
 def load_fleet_costs(path: str, page_size: int) -> FleetCosts:
     """Raises ImageError for what is no file of such costs."""
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_FILE_MAX + 1)
-        if len(text) > _FILE_MAX:
-            raise ImageError(
-                f"{path}: is more than {_FILE_MAX >> 20} MiB; no costs are"
-            )
-        data = json.loads(text)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ImageError(
-            f"{path}: is not JSON; make such a file with migcomp simulate --fleet "
-            "--save-costs"
-        ) from error
-    try:
-        return _from_json(data, path, page_size)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ImageError(
-            f"{path}: is not a file of a fleet's costs (schema {SCHEMA}): {reason}; "
-            "make one with migcomp simulate --fleet --save-costs"
-        ) from error
+    return read_costs(
+        path,
+        page_size,
+        SCHEMA,
+        lambda data: _from_json(data, path, page_size),
+        most=_FILE_MAX,
+        made_with="migcomp simulate --fleet --save-costs",
+    )
 
 
 def _to_json(costs: GuestCosts) -> dict[str, object]:
@@ -258,12 +242,6 @@ def _named(work: Work | None) -> str:
 
 
 def _from_json(data: Any, path: str, page_size: int) -> FleetCosts:
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {data['schema']!r}")
-    if data["page-size"] != page_size:
-        raise ValueError(
-            f"it is for pages of {data['page-size']} bytes, and not of {page_size}"
-        )
     zero, send, submit, handover = (
         _whole(data, f"{name}-ns", 0, _NS_MAX) for name in _NS
     )
