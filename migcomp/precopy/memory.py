@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -48,9 +49,9 @@ def check_whole(image: Image) -> None:
 class GuestMemory:
     """``pages`` pages of ``page_size`` bytes; page *i* lies at ``i * page_size``.
 
-    Kept in memory where there is ample, else in an unnamed file in ``$TMPDIR``, so
-    that a guest larger than this machine can be simulated; pages never written take
-    no room.  Pages are numbered through the blocks, as in an
+    Kept in memory where there is ample, and pages never written take none; else in an
+    unnamed file in ``$TMPDIR``, as large as the guest, so that one larger than this
+    machine can be simulated.  Pages are numbered through the blocks, as in an
     :class:`~migcomp.images.image.Image`.
     """
 
@@ -66,7 +67,8 @@ class GuestMemory:
             return
         with tempfile.TemporaryFile(buffering=0) as file:
             try:
-                file.truncate(size)
+                # Stored to, a page that the disk has no room for would be a SIGBUS.
+                os.posix_fallocate(file.fileno(), 0, size)
                 self.buffer = mmap.mmap(file.fileno(), size)
             except OSError as error:
                 raise no_room_for_copy(path, error) from error
