@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from migcomp.precopy.engines.choice import ENGINES
-from tests.cli.conftest import PAGE, Outcome, command, sentence
+from tests.cli.conftest import PAGE, Outcome, command, program, sentence
 from tests.qemu_tools import Writer, bulk
 
 PAGES = 512
@@ -195,7 +195,7 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         ),
         (("packets", "--codec", "lz4"), "lz4 level 1"),
         (("compress", "--codec", "zstd"), "zstd level 1 (QEMU has zlib only)"),
-        (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
+        (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1.00 MiB"),
         (("adaptive", "--compress-threads", "3"), "3 threads"),
     ):
         done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *arguments)
@@ -215,7 +215,7 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         (
             ("--link", "1Gbit", "--engine", "xbzrle", "--xbzrle-cache-size", "4EiB"),
             5,
-            "cannot have a cache of 4611686018427387904 bytes",
+            "cannot have a cache of 4.00 EiB: there is no memory for it",
         ),
         (("--link", "1Gbit", "--engine", "delta", "-c", "zlib"), 5, "deltas"),
         (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
@@ -387,6 +387,16 @@ def test_costs_are_not_overwritten(guest: Path, tmp_path: Path) -> None:
     )
     assert again.code == 0
     assert costs.read_text().startswith("{")
+
+
+def test_costs_on_standard_output_leave_the_report_the_other(guest: Path) -> None:
+    for form in ((), ("--json",), ("--format", "hmp")):
+        done = program(
+            *("simulate", guest, "--link", "1Gbit", "--save-costs", "-"), *form
+        )
+        assert done.code == 0, done.errors
+        assert done.json["schema"] == "migcomp.costs/1"
+        assert "converge" in done.errors or "Migration status" in done.errors
 
 
 def test_an_image_is_not_overwritten(guest: Path) -> None:
