@@ -434,6 +434,14 @@ def test_parameters_are_those_that_were_simulated(
     assert told.items() <= done.json["parameters"].items()
 
 
+@pytest.mark.parametrize("name", ["simulate", "plan"])
+def test_snapshots_are_no_pipe(guest: Path, name: str) -> None:
+    for images in ((guest, "-"), ("-", guest)):
+        done = program(name, *images, "--link", "1Gbit", stdin=guest.read_bytes())
+        assert done.code == 2
+        assert "read more than once, and standard input cannot be" in sentence(done)
+
+
 def test_snapshots_and_a_rate_exclude_each_other(snapshots: list[Path]) -> None:
     done = command("simulate", *snapshots, "--link", "1Gbit", "--dirty-rate", "64KiB")
     assert done.code == 2
