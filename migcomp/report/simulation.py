@@ -206,14 +206,14 @@ def _how(result: SimulationResult) -> list[str]:
         if parameters.max_bandwidth
         else "no bandwidth limit"
     )
+    costs = f"CPU time {'' if result.measured else 'from '}{printable(result.costs)}"
     return [
         f"{result.engine_description}; {limit}, downtime-limit "
         f"{parameters.downtime_limit} ms; {printable(result.guest)}",
-        f"CPU time {printable(result.costs)}; {many(len(result.rounds), 'round')} "
-        f"simulated in {format_seconds(result.real_seconds)}, and the other side found "
-        "equal"
+        f"{costs}; {many(len(result.rounds), 'round')} simulated in "
+        f"{format_seconds(result.real_seconds)}, and the other side found equal"
         if result.converged
-        else f"CPU time {printable(result.costs)}",
+        else costs,
     ]
 
 
