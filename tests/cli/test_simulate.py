@@ -264,6 +264,11 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
             2,
             "exclude each other",
         ),
+        (
+            ("--link", "1Gbit", "--auto-converge", "--max-cpu-throttle", "10"),
+            2,
+            "--max-cpu-throttle is 10, less than --cpu-throttle-initial, which is 20",
+        ),
         (("--link", "1Gbit", "--replay"), 3, "guest.raw"),
         (("--link", "1Gbit", "--costs", "none.json"), 3, "none.json"),
         (
