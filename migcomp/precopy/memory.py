@@ -6,7 +6,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -44,6 +44,16 @@ def check_whole(image: Image) -> None:
                 f"{block.length % size} of {size} bytes, and a guest's is not; "
                 "capture it again, or give another --page-size"
             )
+
+
+def runs(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive pages: (the first, how many)."""
+    if pages and pages[-1] - pages[0] == len(pages) - 1:
+        yield pages[0], len(pages)
+        return
+    for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
+        numbers = [page for _, page in run]
+        yield numbers[0], len(numbers)
 
 
 class GuestMemory:
@@ -123,10 +133,9 @@ class GuestMemory:
         """
         extents = []
         first = 0
-        for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
-            numbers = [page for _, page in run]
-            extents.append((first, len(numbers), numbers[0] * self.page_size))
-            first += len(numbers)
+        for page, number in runs(pages):
+            extents.append((first, number, page * self.page_size))
+            first += number
         return _core.PageMap(
             self.buffer, extents, self.page_size, True, pages=len(pages)
         )
