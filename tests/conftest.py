@@ -131,7 +131,7 @@ def threads_now() -> int:
 
 def await_threads(count: int) -> None:
     """Fails unless there are as many before long: who was joined may linger."""
-    for _ in range(500):
+    for _ in range(6000):
         if threads_now() == count:
             return
         time.sleep(0.01)

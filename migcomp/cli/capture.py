@@ -16,7 +16,7 @@ from migcomp.cli.files import STANDARD, check_output, writing
 from migcomp.cli.options import force_option, report_options
 from migcomp.cli.progress import Progress, progress
 from migcomp.cli.signals import run_to_its_end
-from migcomp.cli.summary import print_json
+from migcomp.cli.summary import beside, print_json
 from migcomp.cli.types import FILE, Count, Number
 from migcomp.report.printable import printable
 from migcomp.units import format_seconds, format_size
@@ -192,7 +192,7 @@ def _capture_process(
     ):
         meter = Meter("capturing", quiet, color, stack)
         result = capture_process(pid, sink, meter)
-    file = sys.stderr if output == STANDARD else sys.stdout
+    file = beside(output)
     if as_json:
         print_json(_process_to_json(result, output), file)
     elif not quiet:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,7 @@ import click
 from migcomp.cli.files import STANDARD, check_distinct, writing
 from migcomp.cli.options import given
 from migcomp.cli.progress import told
-from migcomp.cli.summary import print_json
+from migcomp.cli.summary import beside, print_json
 from migcomp.cli.types import FILE, Name
 from migcomp.units import format_count
 
@@ -151,13 +150,13 @@ def simulate_fleet(
     if form == "json":
         from migcomp.report.fleet_json import to_json
 
-        print_json(to_json(result))
+        print_json(to_json(result), beside(save_costs))
     elif not quiet:
         from migcomp.report.console import open_console
         from migcomp.report.fleet import render
 
         with writing(STANDARD):
-            render(result, open_console(sys.stdout, color))
+            render(result, open_console(beside(save_costs), color))
 
 
 def _with_policy(fleet: Fleet, policy: str | None, parallel: int | None) -> Fleet:

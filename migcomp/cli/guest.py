@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migcomp.cli.files import STANDARD
 from migcomp.cli.options import given
 from migcomp.cli.types import Count, Number, Size
 from migcomp.units import format_size
@@ -119,6 +120,11 @@ class GuestChoice:
     def check(self) -> None:
         """Raises UsageError for what has no meaning together."""
         single = len(self.images) == 1
+        if STANDARD in self.images and not single:
+            raise click.UsageError(
+                "snapshots are read more than once, and standard input cannot be; name "
+                "files"
+            )
         if self.replay and not single:
             raise click.UsageError("--replay takes one IMAGE, a recorded stream")
         if self.replay and (self.fit or self.dirty_rate is not None):

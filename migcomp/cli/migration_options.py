@@ -186,11 +186,18 @@ def migration_options(function: _Function) -> _Function:
 
 
 def parameters_of(qmp: dict[str, Any]) -> Parameters:
-    """Of what ``migration_options`` gave.  Raises UsageError for what excludes each
-    other."""
+    """Of what ``migration_options`` gave.  Raises UsageError for what does not go
+    together."""
     parameters = Parameters(**qmp)
     if parameters.auto_converge and parameters.dirty_limit:
         raise click.UsageError(
             "--auto-converge and --dirty-limit exclude each other; give one of them"
+        )
+    # As QEMU has it (migrate_params_check).
+    least, most = parameters.cpu_throttle_initial, parameters.max_cpu_throttle
+    if most < least:
+        raise click.UsageError(
+            f"--max-cpu-throttle is {most}, less than --cpu-throttle-initial, which is "
+            f"{least}"
         )
     return parameters

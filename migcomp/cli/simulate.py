@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
@@ -25,7 +24,7 @@ from migcomp.cli.migration_options import (
 )
 from migcomp.cli.options import color_option, force_option, json_option, quiet_option
 from migcomp.cli.progress import reading, rounds
-from migcomp.cli.summary import print_json
+from migcomp.cli.summary import beside, print_json
 from migcomp.cli.types import FILE, Name, Number, PageSize
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ def command(
             with writing(save_costs):
                 sink.write(costs.to_text().encode())
     if as_json or form != "text" or not quiet:
-        _show(result, "json" if as_json else form, color)
+        _show(result, "json" if as_json else form, color, beside(save_costs))
 
 
 def _sink(stack: ExitStack, path: str | None, *, force: bool) -> BinaryIO | None:
@@ -246,33 +245,33 @@ def _sink(stack: ExitStack, path: str | None, *, force: bool) -> BinaryIO | None
         return stack.enter_context(OutputFile(path, force=force))
 
 
-def _show(result: SimulationResult, form: str, color: str) -> None:
+def _show(result: SimulationResult, form: str, color: str, file: TextIO) -> None:
     version = result.parameters.qemu_version
     match form:
         case "json":
             from migcomp.report.simulation_json import to_json
 
-            print_json(to_json(result))
+            print_json(to_json(result), file)
         case "qmp":
             from migcomp.report.qmp import render_qmp
 
-            _print(render_qmp(result.statistics, version))
+            _print(render_qmp(result.statistics, version), file)
         case "hmp":
             from migcomp.report.hmp import render_hmp
 
-            _print(render_hmp(result.statistics, version))
+            _print(render_hmp(result.statistics, version), file)
         case "virsh":
             from migcomp.report.virsh import render_virsh
 
-            _print(render_virsh(result.statistics))
+            _print(render_virsh(result.statistics), file)
         case _:
             from migcomp.report.console import open_console
             from migcomp.report.simulation import render
 
             with writing(STANDARD):
-                render(result, open_console(sys.stdout, color))
+                render(result, open_console(file, color))
 
 
-def _print(text: str) -> None:
+def _print(text: str, file: TextIO) -> None:
     with writing(STANDARD):
-        print(text, end="")
+        print(text, end="", file=file)

@@ -32,7 +32,7 @@ class Summary:
 
         ``more`` are further keys of the JSON object.
         """
-        file = sys.stderr if self.output == STANDARD else sys.stdout
+        file = beside(self.output)
         # Imported only now: of the two, a command needs one.
         if self.as_json:
             from migcomp.report.json import to_json
@@ -44,6 +44,12 @@ class Summary:
 
             with writing(STANDARD):
                 render(result, open_console(file, self.color))
+
+
+def beside(output: str | None) -> TextIO:
+    """Where a report goes: standard error when the command's data, in the file
+    ``output``, took the other."""
+    return sys.stderr if output == STANDARD else sys.stdout
 
 
 def tell(notice: str, *, quiet: bool) -> None:

@@ -46,10 +46,9 @@ from migcomp.measure import machine
 from migcomp.plan.guest import writes_by_snapshots
 from migcomp.plan.measure import Measurement, Part, measure
 from migcomp.plan.sample import CLUSTER_PAGES, Sample, sample_of, take_sample
-from migcomp.precopy.costs import Costs, Work, measured_costs
+from migcomp.precopy.costs import Costs, Work, measured_costs, read_costs
 from migcomp.precopy.dirty_model import DirtyModel
 from migcomp.precopy.snapshots import seconds_between
-from migcomp.small_file import read_small
 
 SCHEMA = "migcomp.fleet-costs/1"
 SAMPLE_BYTES = 64 << 20
@@ -201,22 +200,14 @@ def _of_profile(profile: str, page_size: int) -> Sample:
 
 def load_fleet_costs(path: str, page_size: int) -> FleetCosts:
     """Raises ImageError for what is no file of such costs."""
-    text = read_small(path, _FILE_MAX, ImageError)
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ImageError(
-            f"{path}: is not JSON; make such a file with migcomp simulate --fleet "
-            "--save-costs"
-        ) from error
-    try:
-        return _from_json(data, path, page_size)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ImageError(
-            f"{path}: is not a file of a fleet's costs (schema {SCHEMA}): {reason}; "
-            "make one with migcomp simulate --fleet --save-costs"
-        ) from error
+    return read_costs(
+        path,
+        page_size,
+        SCHEMA,
+        lambda data: _from_json(data, path, page_size),
+        most=_FILE_MAX,
+        made_with="migcomp simulate --fleet --save-costs",
+    )
 
 
 def _to_json(costs: GuestCosts) -> dict[str, object]:
@@ -252,12 +243,6 @@ def _named(work: Work | None) -> str:
 
 
 def _from_json(data: Any, path: str, page_size: int) -> FleetCosts:
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {data['schema']!r}")
-    if data["page-size"] != page_size:
-        raise ValueError(
-            f"it is for pages of {data['page-size']} bytes, and not of {page_size}"
-        )
     zero, send, submit, handover = (
         _whole(data, f"{name}-ns", 0, _NS_MAX) for name in _NS
     )

@@ -306,7 +306,11 @@ class Course:
     def _in_whole_windows(self) -> tuple[int, float]:
         """How many windows can be sent at once, and their pages."""
         window, (alike, flow) = self._window, self._dirty.alike
-        if not window.threshold or self._now_ns != window.end - WINDOW:
+        if (
+            not window.threshold
+            or not window.left
+            or self._now_ns != window.end - WINDOW
+        ):
             return 0, 0.0
         each = _WINDOW / self._pipe.page_seconds(flow)
         if self._limited:

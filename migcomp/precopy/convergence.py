@@ -24,7 +24,7 @@ class Convergence:
         self._page_size = page_size
         self._throttle = throttle_for(parameters, page_size)
         self._least: int | None = None
-        self._share = 1.0
+        self._share = 1.0  # the least that it was left with so far
         self._useless = 0
 
     @property
@@ -69,7 +69,7 @@ class Convergence:
             self._useless += 1
         if better:
             self._least = dirty
-        self._share = self.guest_share
+        self._share = min(self.guest_share, self._share)
 
     def reason(self, now: int, rounds: Sequence[Round]) -> str:
         """Why the migration is to be cancelled; empty: it is not."""

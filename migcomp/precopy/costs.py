@@ -27,14 +27,17 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from migcomp._core import BenchJob, xxh64
 from migcomp.errors import ImageError
 from migcomp.measure import machine
 from migcomp.precopy.results import MEASURED
 from migcomp.small_file import read_small
+
+_T = TypeVar("_T")
 
 SCHEMA = "migcomp.costs/1"
 _KINDS = ("compressed", "normal")
@@ -165,29 +168,53 @@ def measured_costs(page_size: int) -> Costs:
 
 def load_costs(path: str, page_size: int) -> Costs:
     """Raises ImageError for what is no file of costs."""
-    text = read_small(path, _FILE_MAX, ImageError)
+    return read_costs(
+        path,
+        page_size,
+        SCHEMA,
+        lambda data: _from_json(data, path, page_size),
+        most=_FILE_MAX,
+        made_with="migcomp simulate --save-costs",
+    )
+
+
+def read_costs(
+    path: str,
+    page_size: int,
+    schema: str,
+    take: Callable[[Any], _T],
+    *,
+    most: int,
+    made_with: str,
+) -> _T:
+    """What ``take`` makes of the JSON object in a file of ``most`` bytes at the most,
+    which the command ``made_with`` writes.  Raises ImageError."""
+    text = read_small(path, most, ImageError)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ImageError(
-            f"{path}: is not JSON; make such a file with migcomp simulate --save-costs"
+            f"{path}: is not JSON; make such a file with {made_with}"
         ) from error
     try:
-        return _from_json(data, path, page_size)
+        if not isinstance(data, dict):
+            raise ValueError("it is no JSON object")
+        if data["schema"] != schema:
+            raise ValueError(f"its schema is {data['schema']!r}")
+        if data["page-size"] != page_size:
+            raise ValueError(
+                f"it is for pages of {data['page-size']} bytes, and not of {page_size}"
+            )
+        return take(data)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ImageError(
-            f"{path}: is not a file of costs (schema {SCHEMA}): {error}; make one with "
-            "migcomp simulate --save-costs"
+            f"{path}: is not a file of costs (schema {schema}): {reason}; make one "
+            f"with {made_with}"
         ) from error
 
 
 def _from_json(data: Any, path: str, page_size: int) -> Costs:
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {data['schema']!r}")
-    if data["page-size"] != page_size:
-        raise ValueError(
-            f"it is for pages of {data['page-size']} bytes, and not of {page_size}"
-        )
     stored = {}
     for codec, levels in data["codecs"].items():
         for level, groupings in levels.items():

@@ -9,14 +9,13 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from migcomp import _core
 from migcomp.codecs import GROUPINGS, Codec
 from migcomp.errors import PageError, WorkerError
-from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.memory import GuestMemory, runs
 from migcomp.workqueue import ThreadedWorkqueue, usable_cpus
 
 if TYPE_CHECKING:
@@ -168,16 +167,6 @@ class Courier:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def runs(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Consecutive pages: (the first, how many)."""
-    if pages and pages[-1] - pages[0] == len(pages) - 1:
-        yield pages[0], len(pages)
-        return
-    for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
-        numbers = [page for _, page in run]
-        yield numbers[0], len(numbers)
 
 
 def cut(pages: Sequence[int], most: int) -> Iterator[Sequence[int]]:

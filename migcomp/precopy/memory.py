@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -45,12 +46,22 @@ def check_whole(image: Image) -> None:
             )
 
 
+def runs(pages: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive pages: (the first, how many)."""
+    if pages and pages[-1] - pages[0] == len(pages) - 1:
+        yield pages[0], len(pages)
+        return
+    for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
+        numbers = [page for _, page in run]
+        yield numbers[0], len(numbers)
+
+
 class GuestMemory:
     """``pages`` pages of ``page_size`` bytes; page *i* lies at ``i * page_size``.
 
-    Kept in memory where there is ample, else in an unnamed file in ``$TMPDIR``, so
-    that a guest larger than this machine can be simulated; pages never written take
-    no room.  Pages are numbered through the blocks, as in an
+    Kept in memory where there is ample, and pages never written take none; else in an
+    unnamed file in ``$TMPDIR``, as large as the guest, so that one larger than this
+    machine can be simulated.  Pages are numbered through the blocks, as in an
     :class:`~migcomp.images.image.Image`.
     """
 
@@ -66,7 +77,8 @@ class GuestMemory:
             return
         with tempfile.TemporaryFile(buffering=0) as file:
             try:
-                file.truncate(size)
+                # Stored to, a page that the disk has no room for would be a SIGBUS.
+                os.posix_fallocate(file.fileno(), 0, size)
                 self.buffer = mmap.mmap(file.fileno(), size)
             except OSError as error:
                 raise no_room_for_copy(path, error) from error
@@ -121,10 +133,9 @@ class GuestMemory:
         """
         extents = []
         first = 0
-        for _, run in groupby(enumerate(pages), key=lambda pair: pair[1] - pair[0]):
-            numbers = [page for _, page in run]
-            extents.append((first, len(numbers), numbers[0] * self.page_size))
-            first += len(numbers)
+        for page, number in runs(pages):
+            extents.append((first, number, page * self.page_size))
+            first += number
         return _core.PageMap(
             self.buffer, extents, self.page_size, True, pages=len(pages)
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from array import array
@@ -34,6 +35,8 @@ _PIECE_BYTES = 256 << 10
 #: As migcomp capture names it.
 _NOTES = "capture.json"
 _NOTES_MAX = 16 << 20  # bytes
+#: What is raised over notes that it did not write.
+_MALFORMED = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 _CHANGED = bytes([0]) + bytes([255]) * 255
 
@@ -193,7 +196,8 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
     """That passed for the guest from each to the next, by what ``migcomp capture``
     notes beside a series of snapshots; None if there are no notes.
 
-    Raises ImageError if they are malformed, or do not have these snapshots.
+    Raises ImageError if they are malformed, do not have these snapshots, or if less
+    than a millisecond passed.
     """
     notes = Path(paths[0]).parent / _NOTES
     if not notes.exists():
@@ -203,16 +207,20 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
         noted = json.loads(text)
         taken = {Path(each["path"]).name: each for each in noted["images"]}
         known = [taken[Path(path).name] for path in paths]
-        return [
+        seconds = [
             float(after["taken"] - before["taken"])
             - (float(before["seconds"]) if noted["paused"] else 0.0)
             for before, after in pairwise(known)
         ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        # NaN is in no range.
+        if not all(_SECONDS_MIN <= each < math.inf for each in seconds):
+            raise ValueError("time must pass")
+    except _MALFORMED as error:
         raise ImageError(
             f"{notes} does not tell when the snapshots were taken; remove it, and give "
             "the seconds between them"
         ) from error
+    return seconds
 
 
 def _untold(_pages: int) -> None:

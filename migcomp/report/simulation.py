@@ -185,15 +185,16 @@ def _name(round_: Round) -> str:
 def _time_line(result: SimulationResult, console: Console) -> list[Text]:
     """A cell for each part of the total time."""
     marks = ("#", "+", "x") if console.options.ascii_only else ("█", "▒", "X")
-    end = max(result.rounds[-1].end_ns, 1)
+    last = result.rounds[-1]
+    end = last.end_ns
     width = max(16, min(64, console.width - 24))
     line = Text()
     for cell in range(width):
         middle = (cell + 0.5) * end / width
-        here = next(r for r in result.rounds if middle < r.end_ns)
+        here = next((r for r in result.rounds if middle < r.end_ns), last)
         kind = 2 if here.stopped else 0 if here.iteration == 1 else 1
         line.append(marks[kind], ("blue", "yellow", "red")[kind])
-    line.append(f"  {format_seconds(end / 1e9)}")
+    line.append(f"  {_seconds(end / 1e9)}")
     legend = f"{marks[0]} bulk round  {marks[1]} dirty rounds  {marks[2]} guest stopped"
     return [Text("time line", style="cyan"), line, Text(legend)]
 
@@ -205,14 +206,12 @@ def _how(result: SimulationResult) -> list[str]:
         if parameters.max_bandwidth
         else "no bandwidth limit"
     )
-    source = printable(result.costs)
-    costs = f"CPU time {source if result.measured else f'from {source}'}"
+    costs = f"CPU time {'' if result.measured else 'from '}{printable(result.costs)}"
     return [
         f"{result.engine_description}; {limit}, downtime-limit "
         f"{parameters.downtime_limit} ms; {printable(result.guest)}",
-        f"{costs}; {many(len(result.rounds), 'round')} "
-        f"simulated in {format_seconds(result.real_seconds)}, and the other side found "
-        "equal"
+        f"{costs}; {many(len(result.rounds), 'round')} simulated in "
+        f"{format_seconds(result.real_seconds)}, and the other side found equal"
         if result.converged
         else costs,
     ]

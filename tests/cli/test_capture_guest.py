@@ -148,6 +148,7 @@ def test_signals_leave_the_guest_as_it_was_found(
 def test_between_two_rounds_what_is_done_stays(
     guest: Guest, address: str, tmp_path: Path
 ) -> None:
+    guest.hold = "cont"
     folder = tmp_path / "rounds"
     arguments = ["capture", address, "-o", str(folder), "--rounds", "2", "--pause"]
     with subprocess.Popen(
@@ -156,7 +157,6 @@ def test_between_two_rounds_what_is_done_stays(
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        guest.hold = "cont"
         assert guest.reached.wait(30)
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate(timeout=30)

@@ -99,6 +99,14 @@ def test_saved_costs_need_no_image(fleet: Path, tmp_path: Path) -> None:
     assert "guest.raw" in sentence(done)
 
 
+def test_costs_on_standard_output_leave_the_report_the_other(fleet: Path) -> None:
+    for form in ((), ("--json",)):
+        done = program("simulate", "--fleet", fleet, "--save-costs", "-", *form)
+        assert done.code == 0, done.errors
+        assert done.json["schema"] == "migcomp.fleet-costs/1"
+        assert "to empty host" in done.errors.replace("\n", " ")
+
+
 def test_costs_are_not_overwritten(fleet: Path, tmp_path: Path) -> None:
     costs = tmp_path / "costs.json"
     costs.write_text("mine")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from migcomp.precopy.engines.choice import ENGINES
-from tests.cli.conftest import GUEST_PAGES, PAGE, Outcome, command
+from tests.cli.conftest import GUEST_PAGES, PAGE, Outcome, command, program
 from tests.qemu_tools import Writer, bulk
 
 
@@ -189,11 +189,21 @@ def test_engines_take_codec_and_level(guest: Path) -> None:
         ),
         (("packets", "--codec", "lz4"), "lz4 level 1"),
         (("compress", "--codec", "zstd"), "zstd level 1 (QEMU has zlib only)"),
-        (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1 MiB"),
+        (("xbzrle", "--xbzrle-cache-size", "1MiB"), "a cache of 1.00 MiB"),
         (("adaptive", "--compress-threads", "3"), "3 threads"),
     ):
         done = simulated(guest, "--link", "1Gbit", "--json", "--engine", *arguments)
         assert words in done.json["engine"]["description"]
+
+
+def test_costs_on_standard_output_leave_the_report_the_other(guest: Path) -> None:
+    for form in ((), ("--json",), ("--format", "hmp")):
+        done = program(
+            *("simulate", guest, "--link", "1Gbit", "--save-costs", "-"), *form
+        )
+        assert done.code == 0, done.errors
+        assert done.json["schema"] == "migcomp.costs/1"
+        assert "converge" in done.errors or "Migration status" in done.errors
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import command, sentence
+from tests.cli.conftest import command, program, sentence
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from tests.cli.conftest import command, sentence
         (
             ("--link", "1Gbit", "--engine", "xbzrle", "--xbzrle-cache-size", "4EiB"),
             5,
-            "cannot have a cache of 4611686018427387904 bytes",
+            "cannot have a cache of 4.00 EiB: there is no memory for it",
         ),
         (("--link", "1Gbit", "--engine", "delta", "-c", "zlib"), 5, "deltas"),
         (("--link", "1Gbit", "--skew", "1"), 2, "--skew is of a model"),
@@ -78,6 +78,11 @@ from tests.cli.conftest import command, sentence
             ("--link", "1Gbit", "--auto-converge", "--dirty-limit"),
             2,
             "exclude each other",
+        ),
+        (
+            ("--link", "1Gbit", "--auto-converge", "--max-cpu-throttle", "10"),
+            2,
+            "--max-cpu-throttle is 10, less than --cpu-throttle-initial, which is 20",
         ),
         (("--link", "1Gbit", "--replay"), 3, "guest.raw"),
         (("--link", "1Gbit", "--costs", "none.json"), 3, "none.json"),
@@ -206,3 +211,11 @@ def test_an_image_is_not_overwritten(guest: Path) -> None:
     )
     assert done.code == 7
     assert guest.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["simulate", "plan"])
+def test_snapshots_are_no_pipe(guest: Path, name: str) -> None:
+    for images in ((guest, "-"), ("-", guest)):
+        done = program(name, *images, "--link", "1Gbit", stdin=guest.read_bytes())
+        assert done.code == 2
+        assert "read more than once, and standard input cannot be" in sentence(done)

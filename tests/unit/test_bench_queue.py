@@ -9,7 +9,8 @@ import queue
 import signal
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -207,17 +208,24 @@ def test_each_design_takes_each_request_once(
             assert sample.cpu_ns >= sample.submitter_cpu_ns > 0
 
 
+@contextmanager
+def ctrl_c_soon() -> Iterator[None]:
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("cost_ns", [0, 50_000_000])
 @pytest.mark.parametrize("design", [NativeDesign(LOOP), *DESIGNS], ids=lambda d: d.name)
 def test_ctrl_c_ends_a_round(design: designs.Design, cost_ns: int) -> None:
     job = _core.BenchJob(requests=1 << 30, cost_ns=cost_ns)  # would take hours
     before = threading.active_count()
-    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), ctrl_c_soon():
         design.round(job, 2, 4)
-    timer.join()
     assert threading.active_count() == before
 
 
@@ -225,13 +233,10 @@ def test_ctrl_c_ends_a_job_that_is_being_made() -> None:
     codec = open_handler("zlib", 9)
     assert codec is not None
     memory = guest_pages(256 << 20)  # would take many seconds
-    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), ctrl_c_soon():
         _core.BenchJob(
             memory=memory, library=codec.library, level=9, request_size=PAGE_SIZE
         )
-    timer.join()
 
 
 class Faulty:

@@ -100,6 +100,21 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         load_costs(str(file), PAGE)
 
 
+def test_what_a_file_has_not_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "costs.json"
+    file.write_text("{}")
+    with pytest.raises(ImageError, match="'schema' is missing;"):
+        load_costs(str(file), PAGE)
+    file.write_text("[]")
+    with pytest.raises(ImageError, match="it is no JSON object;"):
+        load_costs(str(file), PAGE)
+
+
+def test_no_more_is_read_than_costs_take() -> None:
+    with pytest.raises(ImageError, match="/dev/zero is too long"):
+        load_costs("/dev/zero", PAGE)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         load_costs(str(tmp_path / "none"), PAGE)

@@ -269,6 +269,17 @@ def test_what_does_not_converge_is_moved_by_force(policy: Policy) -> None:
     assert found.worst.downtime > 1
 
 
+def test_a_limit_of_one_byte_for_a_window() -> None:
+    """What rounding leaves of a page has used it up when a window begins."""
+    known = costs(content=1.0)
+    group = guests(count=30, size=64 * PAGE, dirty_rate=PAGE, skew=10)
+    slow = fleet(group, link=1e6, policy=SMALLEST, max_bandwidth=10)
+    base = replace(known.base, zero_ns=1, send_ns=80)
+    (found,) = evacuate(slow, replace(known, base=base)).evacuations
+    # A page or more in each window of 100 ms.
+    assert found.seconds >= 30 * 64 * 0.1
+
+
 def test_a_rate_that_no_working_set_allows() -> None:
     for wrong in (
         guests(dirty_rate=2 * MIB, working_set=MIB),

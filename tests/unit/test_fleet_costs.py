@@ -174,7 +174,7 @@ GUEST = ("guests", "profile heap")
         (change("schema", to="migcomp.costs/1"), "its schema is 'migcomp.costs/1'"),
         (change("zero-ns", to=-1), "zero-ns is -1"),
         (change("zero-ns", to=1.5), "zero-ns is 1.5"),
-        (change("guests", to=[]), "a fleet's costs"),
+        (change("guests", to=[]), "is not a file of costs"),
         (change(*GUEST, to={}), "'pages' is missing"),
         (change(*GUEST, "pages", to=0), "pages is 0"),
         (change(*GUEST, "pages", to=10**30), "pages is 1000"),
@@ -182,7 +182,7 @@ GUEST = ("guests", "profile heap")
         (change(*GUEST, "memory", "none", "zero", to=10**6), "zero is 1000000"),
         (change(*GUEST, "memory", "none", "bytes", to=0), "bytes is 0"),
         (change(*GUEST, "memory", "none", "ns", to=None), "ns is None"),
-        (change(*GUEST, "memory", to={"zstd": {}}), "a fleet's costs"),
+        (change(*GUEST, "memory", to={"zstd": {}}), "is not a file of costs"),
         (change(*GUEST, "writes", to={"dirty-rate": 1}), "'skew' is missing"),
         (
             change(*GUEST, "writes", to={"dirty-rate": 9, "working-set": 3, "skew": 0}),
@@ -212,7 +212,7 @@ def test_what_is_no_file_of_costs(tmp_path: Path) -> None:
     for content, said in (
         (b"{", "is not JSON"),
         (b"[" * 10**5, "is not JSON"),
-        (b"[]", "a fleet's costs"),
+        (b"[]", "it is no JSON object"),
         (b"{}", "'schema' is missing"),
     ):
         path = image(tmp_path, content)

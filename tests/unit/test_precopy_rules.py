@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migcomp.precopy import convergence as convergence_module
 from migcomp.precopy import framing
 from migcomp.precopy.clock import MS
 from migcomp.precopy.convergence import Convergence
@@ -16,6 +18,7 @@ from migcomp.precopy.dirty_bitmap import DirtyBitmap
 from migcomp.precopy.engine import Sent
 from migcomp.precopy.parameters import Parameters
 from migcomp.precopy.rates import Rates
+from migcomp.precopy.throttle import Unthrottled
 from migcomp.results import Block
 from tests.conftest import PAGE
 
@@ -159,3 +162,20 @@ def test_thirty_rounds_in_vain_are_enough(
         convergence.sync(None, dirty(rounds))
         rounds += 1
     assert rounds == (given_up_after or 1000)
+
+
+def test_a_guest_that_is_let_go_and_slowed_down_again_is_not_slowed_down_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As dirty-limit does, which steps up and down around its quota for ever."""
+    throttle = Unthrottled()
+    monkeypatch.setattr(convergence_module, "throttle_for", lambda *_: throttle)
+    convergence = Convergence(Parameters(), PAGE)
+    rounds = 0
+    for share in cycle((0.5, 0.75)):
+        if rounds == 1000 or convergence.reason(0, ()):
+            break
+        throttle.guest_share = share
+        convergence.sync(None, 10_000)
+        rounds += 1
+    assert rounds == 31

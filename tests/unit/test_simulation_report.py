@@ -46,6 +46,25 @@ def shown(result: SimulationResult, width: int, monkeypatch: pytest.MonkeyPatch)
     return file.getvalue()
 
 
+def test_it_says_where_cpu_times_are_from(
+    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "CPU time from a test; " in shown(result, 200, monkeypatch)
+    measured = replace(result, costs=MEASURED, reason="why")
+    assert "CPU time measured as it was spent; " in shown(measured, 200, monkeypatch)
+
+
+def test_a_migration_that_takes_no_time(
+    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of little memory, over a link that carries it in less than a nanosecond."""
+    rounds = [Round(1, 0, 1, sent=Sent(duplicate=1)), Round(2, 0, 0, True)]
+    text = shown(replace(result, rounds=tuple(rounds)), 80, monkeypatch)
+    assert "migrated in 0 s, with the guest stopped for 0 s" in text
+    line = next(line for line in text.splitlines() if "X" in line)
+    assert line.split() == ["X" * 56, "0", "s"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 @pytest.mark.parametrize("pages", [262_144, 268_435_456, 17_179_869_184])
 def test_no_cell_is_cut_off(

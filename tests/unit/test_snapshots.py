@@ -197,7 +197,26 @@ def test_seconds_that_capture_noted(tmp_path: Path) -> None:
     # A guest that was paused did nothing meanwhile.
     notes.write_text(json.dumps({"paused": True, "images": images}))
     assert noted_seconds(paths) == [1.25, 2.25]
-    for text in ("", "[]", "{}", json.dumps({"paused": True, "images": images[1:]})):
+    for text in (
+        *("", "[]", "{}", "[" * 100_000),
+        json.dumps({"paused": True, "images": images[1:]}),
+    ):
         notes.write_text(text)
         with pytest.raises(ImageError, match=r"capture\.json does not tell"):
             noted_seconds(paths)
+    for taken in ("NaN", "1e999", "1" + "0" * 400, "1.5001"):
+        images[2]["taken"] = None
+        written = json.dumps({"paused": False, "images": images})
+        notes.write_text(written.replace("null", taken))
+        with pytest.raises(ImageError, match=r"capture\.json does not tell"):
+            noted_seconds(paths)
+
+
+def test_time_that_was_noted_and_did_not_pass(tmp_path: Path) -> None:
+    """Of a guest that was paused for longer than from one snapshot to the next."""
+    images = [{"path": n, "taken": t, "seconds": 5} for n, t in (("a", 0), ("b", 1))]
+    notes = {"paused": True, "images": images}
+    (tmp_path / "capture.json").write_text(json.dumps(notes))
+    paths = [str(tmp_path / name) for name in "ab"]
+    with pytest.raises(ImageError, match=r"capture\.json does not tell"):
+        noted_seconds(paths)

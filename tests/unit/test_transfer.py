@@ -12,8 +12,8 @@ import pytest
 from migcomp import _core
 from migcomp.codecs import Codec, open_codec
 from migcomp.errors import WorkerError
-from migcomp.precopy.courier import Carried, Courier, cut, runs
-from migcomp.precopy.memory import GuestMemory
+from migcomp.precopy.courier import Carried, Courier, cut
+from migcomp.precopy.memory import GuestMemory, runs
 from tests.conftest import PAGE, make_page
 from tests.core_tools import a_map, a_queue, noise, text
 from tests.precopy_tools import empty_memory, guest_memory

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from typing import Any
@@ -127,10 +128,16 @@ def test_errors_that_nobody_asked_for_are_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lost: list[Any] = []
+    entered = threading.Event()
+
+    def handler(request: Request) -> None:
+        entered.set()
+        raise Unhappy("no")
+
     monkeypatch.setattr(sys, "unraisablehook", lambda args: lost.append(args.exc_value))
-    queue = ThreadedWorkqueue("lost", 1, handler=fail)
+    queue = ThreadedWorkqueue("lost", 1, handler=handler)
     submit(queue)
-    time.sleep(0.05)
+    assert entered.wait(WATCHDOG)
     queue.destroy(drain=False)
     dropped = ThreadedWorkqueue("lost", 1, handler=nothing, request_uninit=fail)
     del dropped

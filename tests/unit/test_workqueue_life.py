@@ -98,8 +98,9 @@ def test_ctrl_c_ends_a_wait(waiting: str) -> None:
         signal.signal(signal.SIGINT, on_sigint)
         done = None if "collect" in {waiting!r} else (lambda request: None)
         queue = ThreadedWorkqueue("x", 1, 1, handler=handler, request_done=done)
-        queue.submit_request(queue.get_request())
+        request = queue.get_request()
         try:
+            queue.submit_request(request)  # on a busy machine it may come here
             {waiting}
         except KeyboardInterrupt:
             print("interrupted")
@@ -187,14 +188,15 @@ def test_a_signal_handler_cannot_enter_a_wait() -> None:
         entered = threading.Event()
         def on_alarm(number, frame):
             try:
-                queue.poll_request()
+                queue.poll_request()  # nothing, as long as nobody waits
             except WorkqueueError as error:
                 print(error)
-            entered.set()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                entered.set()
         signal.signal(signal.SIGALRM, on_alarm)
         queue = ThreadedWorkqueue("x", 1, handler=lambda r: entered.wait(50))
         queue.submit_request(queue.get_request())
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
         queue.collect_request()
         queue.destroy()
         """

@@ -19,6 +19,7 @@ from migcomp.precopy.engine import Sent
 from migcomp.precopy.engines.none import PlainEngine
 from migcomp.precopy.memory import GuestMemory
 from migcomp.precopy.parameters import Parameters
+from migcomp.units import format_size
 
 #: One byte that says XBZRLE, be16 length.
 _DELTA_HEADER = framing.RECORD_HEADER + 3
@@ -46,7 +47,8 @@ class XbzrleEngine:
             self._cache = _core.XbzrleCache(size, memory.page_size)
         except (ValueError, MemoryError) as error:
             raise CodecUnavailable(
-                f"xbzrle cannot have a cache of {size} bytes: {error or 'no memory'}"
+                f"xbzrle cannot have a cache of {format_size(size)}: "
+                f"{str(error) or 'there is no memory for it'}"
             ) from error
         self._plain = PlainEngine(clock, costs, memory)
         self._names = self._plain.names
@@ -54,7 +56,7 @@ class XbzrleEngine:
         self._page_size = memory.page_size
         self._begun = self._started = False
         self.page_bytes = self._plain.page_bytes
-        self.description = f"xbzrle, a cache of {size >> 20} MiB"
+        self.description = f"xbzrle, a cache of {format_size(size)}"
 
     def send(
         self,
