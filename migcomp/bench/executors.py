@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import re
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
@@ -160,6 +162,18 @@ class _Processes(ProcessPoolExecutor):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _end_with_parent() -> None:
+    """For those who take samples: if the sweep is killed, nobody else ends them."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+
+
 @contextmanager
 def _own_processes(width: int) -> Iterator[Place]:
     # Not by fork: our threads would not be in the child.
@@ -168,7 +182,7 @@ def _own_processes(width: int) -> Iterator[Place]:
     others = set(multiprocessing.active_children())
 
     def make() -> Executor:
-        return _Processes(width, context)
+        return _Processes(width, context, _end_with_parent)
 
     try:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)

@@ -335,6 +335,14 @@ def test_a_kill_loses_the_sample_under_way_only(image: Path, tmp_path: Path) -> 
     assert len({s.pid for s in after}) == 2
 
 
+def test_a_kill_ends_its_processes_too(image: Path, tmp_path: Path) -> None:
+    with started(image, tmp_path / "results", "--executor", "processes:2") as process:
+        process.kill()
+        # They have its outputs, which end with the last of them.
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     limited = ["bash", "-c", 'ulimit -f 16; trap "" XFSZ; exec "$@"', "-", *COMMAND]
