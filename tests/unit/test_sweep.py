@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from migcomp.bench import sweep_machine as sweep_machine_module
 from migcomp.bench import sweep_run
 from migcomp.bench.executors import place_of, spread
 from migcomp.bench.page_cache import cached_share, read_through
@@ -197,6 +199,21 @@ def test_an_image_is_run_uncounted_when_a_process_sees_it_first(
     take(task_of(guest, chosen, round=0))
     take(task_of(guest, chosen, round=1))
     assert runs[3:] == [0, 1]
+
+
+def test_each_sweep_asks_again_what_machine_this_is(
+    guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's worker lives longer than a sweep, and than a governor."""
+    own = cache(sweep_machine.__wrapped__)
+    monkeypatch.setattr(sweep_run, "sweep_machine", own)
+    task = task_of(guest, Setting("lz4", 1, "page", 1))
+    asked = []
+    for governor, sweep in (("powersave", "one"), ("other", "one"), ("other", "two")):
+        monkeypatch.setattr(sweep_machine_module, "_governor", lambda now=governor: now)
+        asked.append(take(replace(task, sweep=sweep))[0])
+    assert [machine.governor for machine in asked] == ["powersave"] * 2 + ["other"]
+    assert asked[0].id == asked[1].id != asked[2].id
 
 
 def test_what_the_page_cache_holds(tmp_path: Path) -> None:
