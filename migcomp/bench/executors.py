@@ -151,15 +151,36 @@ def _fill(
 
 
 class _Processes(ProcessPoolExecutor):
-    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it."""
+    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it.
+
+    Making it and submitting raise ExecutorError where the system has no room for more.
+    """
+
+    def __init__(self, width: int) -> None:
+        # Not by fork: our threads would not be in the child.
+        context = multiprocessing.get_context("spawn")
+        with _starting():
+            super().__init__(width, context, _end_with_parent)
 
     def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
         # What starts them; they inherit the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return super().submit(*arguments, **named)
+            with _starting():
+                return super().submit(*arguments, **named)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExecutorError(
+            f"a process cannot be started: {error.strerror}; take fewer "
+            "with --executor processes:N"
+        ) from error
 
 
 def _end_with_parent() -> None:
@@ -176,13 +197,10 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _own_processes(width: int) -> Iterator[Place]:
-    # Not by fork: our threads would not be in the child.
-    context = multiprocessing.get_context("spawn")
-
     others = set(multiprocessing.active_children())
 
     def make() -> Executor:
-        return _Processes(width, context, _end_with_parent)
+        return _Processes(width)
 
     try:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)

@@ -361,6 +361,24 @@ def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
     assert f" has {count} of " in lines[-2]
 
 
+def test_processes_that_cannot_be_had(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    limited = ["bash", "-c", 'ulimit -n 16; exec "$@"', "-", *COMMAND]
+    base = ("bench", "sweep", image, "-o", results, *LITTLE, "-q")
+    done = subprocess.run(
+        [*limited, *base, "--executor", "processes:16"],
+        capture_output=True,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.decode().splitlines()[-1] == (
+        "migcomp: a process cannot be started: Too many open files; take fewer with "
+        "--executor processes:N"
+    )
+    assert done.returncode == 12
+
+
 def test_on_a_terminal(image: Path, tmp_path: Path) -> None:
     shown = on_terminal("bench", "sweep", image, "-o", tmp_path / "one", *LITTLE)
     assert "sweeping" in shown
