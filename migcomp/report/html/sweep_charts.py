@@ -169,6 +169,9 @@ def _scaling(case: Case, key: str) -> Chart | None:
     if not families:
         return None
     shown = case.drawn(list(families), LINES_MOST)
+    from_few = ""
+    if any(members[0].setting.threads > 1 for members in families.values()):
+        from_few = " The fewest that were measured are taken to be ideal."
 
     def draw(axes: Axes, narrow: bool) -> None:
         most = max(m.setting.threads for f in shown for m in families[f])
@@ -195,7 +198,7 @@ def _scaling(case: Case, key: str) -> Chart | None:
     return chart(
         key,
         "Scaling by threads",
-        "How many times as fast as with the fewest threads, and what would be ideal."
+        f"How many times as fast as one thread, and what would be ideal.{from_few}"
         + drawn_of(shown, families, "ways to compress"),
         draw,
         Table(
