@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_each_round_has_every_setting_and_starts_elsewhere() -> None:
             assert all(t.setting == plan.settings[t.setting_number] for t in half)
         starts.append(round[0].setting_number)
     assert sorted(starts) == list(range(6))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_of_few_settings_each_round_starts_at_another_too(count: int) -> None:
+    """Than the one before; there are not enough for each to have its own."""
+    plan = replace(PLAN, settings=PLAN.settings[:count])
+    starts = [task.setting_number for task in list(tasks(plan))[::count]]
+    assert len(starts) == 6
+    assert all(one != other for one, other in pairwise(starts))
+    assert set(starts) == set(range(count))
 
 
 def fake(task: Task, seconds: float = 1.0) -> Any:
