@@ -28,7 +28,7 @@ from typing import Any
 from migcomp.bench.sweep import Runner
 from migcomp.bench.sweep_results import SweepMachine, SweepSample
 from migcomp.bench.sweep_run import Task, take
-from migcomp.errors import ExecutorError
+from migcomp.errors import CodecUnavailable, ExecutorError, ImageError
 from migcomp.units import quoted
 
 _IN_VAIN_MOST = 3
@@ -255,6 +255,9 @@ def _by_dask(client: Any, tasks: Iterable[Task], width: int) -> Iterator[Taken]:
         yield from spread(
             tasks, lambda: client.get_executor(pure=False), 2 * width, check
         )
+    except (ImageError, CodecUnavailable) as error:
+        # Here there may be such a file, and such a library.
+        raise type(error)(f"on a worker of the Dask cluster: {error}") from error
     except distributed.KilledWorker as error:
         raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
     except (CancelledError, distributed.comm.CommClosedError) as error:

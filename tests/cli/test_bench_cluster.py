@@ -127,6 +127,30 @@ def test_what_is_lost_in_mid_run_ends_it(
     assert all(line.startswith("migcomp: ") for line in lines), told.decode()
 
 
+def test_an_image_that_a_worker_does_not_have(
+    scheduler: tuple[str, Start], image: Path, tmp_path: Path
+) -> None:
+    """Which is there for those who read the error."""
+    address, start = scheduler
+    start()
+    with import_module("distributed").Client(address) as client:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+    base = ("bench", "sweep", image.name, "-o", "results", *LITTLE)
+    done = subprocess.run(
+        [*COMMAND, *base, "--executor", f"dask://{address}", "-q"],
+        cwd=image.parent,
+        capture_output=True,
+        env=environment(),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.stderr.decode().splitlines()[-1] == (
+        "migcomp: on a worker of the Dask cluster: guest.raw cannot be opened: No such "
+        "file or directory"
+    )
+    assert done.returncode == 3
+
+
 def test_clusters_that_cannot_be_had(
     scheduler: tuple[str, Start], image: Path, tmp_path: Path
 ) -> None:
