@@ -158,7 +158,8 @@ def _cached(image: SweptImage, *, read: bool) -> float | None:
 
 def _file_of(path: str) -> str:
     """What is read for it: itself, or the copy of what is behind a URL."""
-    return f"/proc/self/fd/{_copies[path].fd}" if path in _copies else path
+    copy = _copies.get(path)
+    return f"/proc/self/fd/{copy.fd}" if copy else path
 
 
 def _compress(task: Task, sizes: PageSizes | None) -> RunResult:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -225,6 +226,23 @@ def test_each_sweep_asks_again_what_machine_this_is(
         asked.append(take(replace(task, sweep=sweep))[0])
     assert [machine.governor for machine in asked] == ["powersave"] * 2 + ["other"]
     assert asked[0].id == asked[1].id != asked[2].id
+
+
+def test_a_copy_may_be_dropped_while_its_cache_is_asked_for(
+    guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another sweep, which another thread of a cluster's worker has begun."""
+
+    class Dropped(dict[str, Any]):
+        def __contains__(self, path: object) -> bool:
+            there = super().__contains__(path)
+            self.clear()
+            return there
+
+    with guest.open("rb") as file:
+        copies = Dropped({str(guest): SimpleNamespace(fd=file.fileno())})
+        monkeypatch.setattr(sweep_run, "_copies", copies)
+        assert take(task_of(guest, Setting("lz4", 1, "page", 1)))[1].cached_share == 1
 
 
 def test_what_the_page_cache_holds(tmp_path: Path) -> None:
