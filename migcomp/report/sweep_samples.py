@@ -21,9 +21,14 @@ from migcomp.stream.sink import write_all
 def sample_table(sweep: Sweep) -> FigureTable:
     """Columns are those that docs/benchmarking.md describes."""
     hosts = {machine.id: machine.host for machine in sweep.machines}
-    rows = [_row(sweep, sample, hosts) for sample in sweep.samples]
+    rows = [_printable(_row(sweep, sample, hosts)) for sample in sweep.samples]
     keys = list(rows[0]) if rows else []
     return FigureTable("sample", tuple(Column(key, "") for key in keys), rows)
+
+
+def _printable(row: dict[str, Value]) -> dict[str, Value]:
+    """Names of files may be no text at all."""
+    return {k: printable(v) if isinstance(v, str) else v for k, v in row.items()}
 
 
 def _row(
@@ -32,7 +37,7 @@ def _row(
     result = sample.result
     image = sweep.plan.images[sample.image]
     return {
-        "image": printable(image.path),  # it may be no text at all
+        "image": image.path,
         "image-format": image.format,
         "image-digest": f"{result.image_digest:016x}",
         **asdict(sweep.plan.settings[sample.setting]),

@@ -182,6 +182,25 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     assert "plan.toml: [[sweep]] 1: level: lz4 has levels" in sentence(done)
 
 
+def test_an_image_whose_name_is_no_text(image: Path, tmp_path: Path) -> None:
+    guest = image.rename(os.fsdecode(os.fsencode(tmp_path) + b"/guest\xff.raw"))
+    results, output = tmp_path / "results", tmp_path / "output"
+    for _ in range(2):  # the second reads what the first wrote
+        done = sweep(guest, results, "-q")
+        assert (done.code, done.errors) == (0, "")
+    for form in ("text", "json", "csv", "markdown", "prometheus"):
+        shown = program("bench", "show", results, "--format", form)
+        assert shown.code == 0, shown.errors
+        assert b"guest\\" in shown.stdout
+    for kind in ("csv", "jsonl", "parquet"):
+        done = command(
+            "bench", "export", results, "--to", kind, "-o", output, "--force"
+        )
+        assert (done.code, done.errors) == (0, "")
+    done = command("report", results, "-o", output, "--force")
+    assert (done.code, done.errors) == (0, "")
+
+
 def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = sweep(Path("-"), results)
