@@ -219,6 +219,7 @@ def test_each_sweep_asks_again_what_machine_this_is(
     """A cluster's worker lives longer than a sweep, and than a governor."""
     own = cache(sweep_machine.__wrapped__)
     monkeypatch.setattr(sweep_run, "sweep_machine", own)
+    monkeypatch.setattr(sweep_run, "_sweep", "none")
     task = task_of(guest, Setting("lz4", 1, "page", 1))
     asked = []
     for governor, sweep in (("powersave", "one"), ("other", "one"), ("other", "two")):
@@ -240,9 +241,11 @@ def test_a_copy_may_be_dropped_while_its_cache_is_asked_for(
             return there
 
     with guest.open("rb") as file:
+        task = task_of(guest, Setting("lz4", 1, "page", 1))
         copies = Dropped({str(guest): SimpleNamespace(fd=file.fileno())})
         monkeypatch.setattr(sweep_run, "_copies", copies)
-        assert take(task_of(guest, Setting("lz4", 1, "page", 1)))[1].cached_share == 1
+        monkeypatch.setattr(sweep_run, "_sweep", task.sweep)
+        assert take(task)[1].cached_share == 1
 
 
 def test_what_the_page_cache_holds(tmp_path: Path) -> None:
