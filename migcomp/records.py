@@ -69,9 +69,10 @@ def _read(kind: Any, content: object, where: str) -> Any:
 
 
 def _is_text(content: str) -> bool:
-    """It can be written again: JSON's escapes can name what is no character."""
+    """It can be written again, as the name of a file can that is no UTF-8: JSON's
+    escapes can name what is no character."""
     try:
-        content.encode()
+        content.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return False
     return True

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import re
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
@@ -26,7 +28,7 @@ from typing import Any
 from migcomp.bench.sweep import Runner
 from migcomp.bench.sweep_results import SweepMachine, SweepSample
 from migcomp.bench.sweep_run import Task, take
-from migcomp.errors import ExecutorError
+from migcomp.errors import CodecUnavailable, ExecutorError, ImageError
 from migcomp.units import quoted
 
 _IN_VAIN_MOST = 3
@@ -149,26 +151,56 @@ def _fill(
 
 
 class _Processes(ProcessPoolExecutor):
-    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it."""
+    """A terminal's Ctrl-C is for us, who end them: they are born deaf to it.
+
+    Making it and submitting raise ExecutorError where the system has no room for more.
+    """
+
+    def __init__(self, width: int) -> None:
+        # Not by fork: our threads would not be in the child.
+        context = multiprocessing.get_context("spawn")
+        with _starting():
+            super().__init__(width, context, _end_with_parent)
 
     def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
         # What starts them; they inherit the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return super().submit(*arguments, **named)
+            with _starting():
+                return super().submit(*arguments, **named)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def _own_processes(width: int) -> Iterator[Place]:
-    # Not by fork: our threads would not be in the child.
-    context = multiprocessing.get_context("spawn")
+def _starting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExecutorError(
+            f"a process cannot be started: {error.strerror}; take fewer "
+            "with --executor processes:N"
+        ) from error
 
+
+def _end_with_parent() -> None:
+    """For those who take samples: if the sweep is killed, nobody else ends them."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+
+
+@contextmanager
+def _own_processes(width: int) -> Iterator[Place]:
     others = set(multiprocessing.active_children())
 
     def make() -> Executor:
-        return _Processes(width, context)
+        return _Processes(width)
 
     try:
         yield Place(lambda tasks: spread(tasks, make, width), width, here=True)
@@ -223,6 +255,9 @@ def _by_dask(client: Any, tasks: Iterable[Task], width: int) -> Iterator[Taken]:
         yield from spread(
             tasks, lambda: client.get_executor(pure=False), 2 * width, check
         )
+    except (ImageError, CodecUnavailable) as error:
+        # Here there may be such a file, and such a library.
+        raise type(error)(f"on a worker of the Dask cluster: {error}") from error
     except distributed.KilledWorker as error:
         raise ExecutorError(f"workers of the Dask cluster died: {error}") from error
     except (CancelledError, distributed.comm.CommClosedError) as error:

@@ -8,8 +8,9 @@ arrays of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from migcomp.bench.sweep_plan import ROUNDS_LEAST, ROUNDS_MOST, Product
 from migcomp.codecs import CODECS, GROUPINGS, open_codec
@@ -20,6 +21,7 @@ from migcomp.workqueue import MAX_THREADS, usable_cpus
 
 _FILE_MOST = 1 << 20
 _ARRAY_MOST = 1000
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,27 @@ def read_plan(path: str) -> PlanFile:
 
 
 def _of_table(table: Table) -> list[Product]:
-    codecs = table.take("codec", several(one_of(*CODECS), _ARRAY_MOST), ("zstd",))
-    levels = table.take("level", several(integer, _ARRAY_MOST), ())
-    groupings = table.take(
-        "grouping", several(one_of(*GROUPINGS), _ARRAY_MOST), ("packet",)
-    )
+    codecs = table.take("codec", _each_once(one_of(*CODECS)), ("zstd",))
+    levels = table.take("level", _each_once(integer), ())
+    groupings = table.take("grouping", _each_once(one_of(*GROUPINGS)), ("packet",))
     threads = table.take(
         "threads",
-        several(whole(1, MAX_THREADS), _ARRAY_MOST),
+        _each_once(whole(1, MAX_THREADS)),
         (min(usable_cpus(), MAX_THREADS),),
     )
-    dedup = table.take("dedup", several(flag, _ARRAY_MOST), (False,))
+    dedup = table.take("dedup", _each_once(flag), (False,))
     table.end()
     for codec in codecs:
         _check_levels(table, codec, levels, groupings)
     return [
         Product(codec, levels or None, groupings, threads, dedup) for codec in codecs
     ]
+
+
+def _each_once(kind: Callable[[object], _T]) -> Callable[[object], tuple[_T, ...]]:
+    """Those that repeat would be tried again and again, and add no setting."""
+    check = several(kind, _ARRAY_MOST)
+    return lambda value: tuple(dict.fromkeys(check(value)))
 
 
 def _check_levels(

@@ -17,6 +17,7 @@ from migcomp.bench.queue_results import EMPTY, Plan, QueueBench, Sample, Series
 from migcomp.codecs import Codec, open_codec
 from migcomp.errors import CodecUnavailable, QueueFault, WorkerError
 from migcomp.measure import machine
+from migcomp.units import many
 
 FIXED = "cost"
 CODECS = ("zlib", "zstd", "lz4")
@@ -112,8 +113,10 @@ def _round(job: BenchJob, design: Design, threads: int, requests: int) -> Sample
     try:
         sample = design.round(job, threads, requests)
     except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WorkerError(
-            f"{design.name} with {threads} threads cannot be run: {error}"
+            f"{design.name} with {many(threads, 'thread')} cannot be run: {reason}; "
+            "take fewer threads"
         ) from error
     faults = {
         "lost": sample.lost,
@@ -123,7 +126,8 @@ def _round(job: BenchJob, design: Design, threads: int, requests: int) -> Sample
     if any(faults.values()):
         told = ", ".join(f"{what} {n:,}" for what, n in faults.items() if n)
         raise QueueFault(
-            f"{design.name} with {threads} threads and {requests} requests to each "
-            f"{told} of {job.requests:,} requests: its figures are worth nothing"
+            f"{design.name} with {many(threads, 'thread')} and "
+            f"{many(requests, 'request')} to each {told} of {job.requests:,} "
+            "requests: its figures are worth nothing"
         )
     return sample

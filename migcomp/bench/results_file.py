@@ -69,10 +69,17 @@ def read_results(path: str) -> Sweep:
     Raises ResultsError.
     """
     try:
-        with Path("/dev/stdin" if path == "-" else path).open("rb") as file:
+        with _opened(path) as file:
             return _read(path, _lines(path, file))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _opened(path: str) -> BinaryIO:
+    if path == "-":
+        # Not /dev/stdin: a socket has no name to be opened by.
+        return open(0, "rb", closefd=False)
+    return Path(path).open("rb")
 
 
 class ResultsFile:

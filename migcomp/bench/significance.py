@@ -9,6 +9,7 @@ disturbed round must not make a difference where there is none.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 #: Five rounds against five can reach 2/252 = 0.008, where all of one set are faster.
@@ -35,9 +36,12 @@ def p_value(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _doubled_ranks(values: Sequence[float]) -> list[int]:
     """Twice the rank of each value, so that those of ties are whole numbers."""
-    ordered = sorted(values)
-    first = {value: ordered.index(value) for value in set(values)}
-    return [2 * first[value] + ordered.count(value) + 1 for value in values]
+    counts = Counter(values)
+    doubled, before = {}, 0
+    for value in sorted(counts):
+        doubled[value] = 2 * before + counts[value] + 1
+        before += counts[value]
+    return [doubled[value] for value in values]
 
 
 def _exact(ranks: Sequence[int], chosen: int, observed: int) -> float:
@@ -59,7 +63,7 @@ def _approximate(ranks: Sequence[int], chosen: int, observed: int) -> float:
     total = len(ranks)
     others = total - chosen
     middle = sum(ranks) * chosen / total
-    ties = sum(ranks.count(rank) ** 2 - 1 for rank in ranks)
+    ties = sum(count**3 - count for count in Counter(ranks).values())
     variance = chosen * others / 12 * (total + 1 - ties / (total * (total - 1)))
     if not variance:
         return 1.0

@@ -115,9 +115,9 @@ def run_sweep(
 
 def tasks(plan: SweepPlan) -> Iterator[Task]:
     """All samples: round by round, image by image, each round from another setting."""
-    count = len(plan.settings)
-    for number in range(WARM_UP, plan.rounds + 1):
-        first = number * count // (plan.rounds + 1)
+    count, rounds = len(plan.settings), plan.rounds + 1
+    for number in range(WARM_UP, rounds):
+        first = number * max(count, rounds) // rounds % count
         for i, image in enumerate(plan.images):
             for k in range(count):
                 setting = (first + k) % count

@@ -20,7 +20,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 @cache
 def sweep_machine() -> SweepMachine:
-    """The one that this process runs on, as it was when it was first asked."""
+    """The one that this process runs on, as it was when a sweep first asked."""
     here = machine()
     told = SweepMachine(
         id="",

@@ -93,7 +93,8 @@ def take(task: Task) -> tuple[SweepMachine, SweepSample]:
 
 
 def _begin(sweep: str) -> None:
-    """By the next sweep other images may be behind the URLs, and under the names."""
+    """By the next sweep other images may be behind the URLs, and under the names, and
+    the machine may have another governor."""
     global _sweep
     with _copying:
         if sweep == _sweep:
@@ -103,6 +104,7 @@ def _begin(sweep: str) -> None:
             copy.close()
         _copies.clear()
         _warm.clear()
+        sweep_machine.cache_clear()
 
 
 def open_swept(image: SweptImage, watch: Watch | None = None) -> Image:
@@ -156,7 +158,8 @@ def _cached(image: SweptImage, *, read: bool) -> float | None:
 
 def _file_of(path: str) -> str:
     """What is read for it: itself, or the copy of what is behind a URL."""
-    return f"/proc/self/fd/{_copies[path].fd}" if path in _copies else path
+    copy = _copies.get(path)
+    return f"/proc/self/fd/{copy.fd}" if copy else path
 
 
 def _compress(task: Task, sizes: PageSizes | None) -> RunResult:

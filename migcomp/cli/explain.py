@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def command(
         raise click.UsageError("the report goes to standard output; name a file")
     if image == previous == STANDARD:
         raise click.UsageError("standard input is one image only; name the other")
-    if png is not None and png == html:
+    if png and html and os.path.realpath(png) == os.path.realpath(html):
         raise click.UsageError("--png and --html need different names")
     with ExitStack() as stack:
         draws = [

@@ -48,13 +48,15 @@ class Cutter:
 def stretches(image: Image, cutter: Cutter) -> list[Stretch]:
     """The image's blocks in about STRETCHES pieces, none of which spans two.
 
-    Small blocks are one piece, the last; it has no pages of its own numbers.
+    Several small blocks are one piece, the last; it has no pages of its own numbers.
     """
     starts = cutter.starts
     sizes = [end - start for start, end in pairwise(starts)]
     pages = starts[-1]
     cut: list[Stretch] = []
     small = {n for n, size in enumerate(sizes) if size * SMALL < pages}
+    if len(small) == 1:
+        small.clear()  # it would be no fewer rows, and without an address
     for number, block in enumerate(image.blocks):
         size = sizes[number]
         if number in small or not size:

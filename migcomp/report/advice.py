@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from migcomp.results import RunResult
-from migcomp.units import format_seconds
+from migcomp.units import format_seconds, many
 
 _SHORT_SECONDS = 0.2
 _IDLE_LOAD = 0.5  # of each usable CPU, by other programs
@@ -26,12 +26,12 @@ def advice(result: RunResult) -> tuple[str, ...]:
         )
     if threads > cpus:
         sentences.append(
-            f"{threads} threads shared {cpus} usable CPU{'s' if cpus > 1 else ''}: "
+            f"{many(threads, 'thread')} shared {many(cpus, 'usable CPU')}: "
             f"more than --threads {cpus} cannot make it faster."
         )
     if result.machine.load_average > _IDLE_LOAD * cpus:
         sentences.append(
             f"The machine was busy (load {result.machine.load_average:.1f} on "
-            f"{cpus} CPU{'s' if cpus > 1 else ''}): rates may be too low."
+            f"{many(cpus, 'CPU')}): rates may be too low."
         )
     return tuple(sentences)

@@ -4,9 +4,8 @@
 Schema ``migcomp.run/1``: keys are lower-case with hyphens, sizes bytes, times
 seconds (``-ns`` nanoseconds), shares and rates plain numbers, null what so few
 requests cannot tell.  ``busy-share`` is of the requests, QEMU's ``busy-rate`` of
-the pages.  ``ram`` and
-``compression`` hold QEMU's figures under their QMP names and definitions.
-Keys are only ever added; a change of meaning makes a new schema.
+the pages.  ``ram`` and ``compression`` hold QEMU's figures under their QMP names and
+definitions.  Keys are only ever added; a change of meaning makes a new schema.
 """
 
 from __future__ import annotations

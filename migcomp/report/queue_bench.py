@@ -45,9 +45,7 @@ def render(result: QueueBench, console: Console) -> None:
 
 def _headline(result: QueueBench) -> str:
     plan = result.plan
-    each = (
-        f"{format_count(plan.requests)} requests of {many(plan.request_pages, 'page')}"
-    )
+    each = f"{many(plan.requests, 'request')} of {many(plan.request_pages, 'page')}"
     if plan.handler == EMPTY:
         return f"{each}, nothing to do"
     loop = format_seconds(result.loop_ns_per_request().median / 1e9)

@@ -57,8 +57,7 @@ def _fields(kind: type, name: str, where: str) -> dict[str, _Figure]:
 
 
 _FIGURES = {
-    # It may be no text at all.
-    "image": _Figure(str, lambda taken: printable(taken.image.path)),
+    "image": _Figure(str, lambda taken: taken.image.path),
     "image-format": _Figure(str, lambda taken: taken.image.format),
     "image-digest": _Figure(str, lambda taken: f"{taken.result.image_digest:016x}"),
     **_fields(Setting, "{}", "setting"),
@@ -106,9 +105,15 @@ def sample_table(sweep: Sweep) -> FigureTable:
         for s in sweep.samples
     ]
     rows = [
-        {key: figure.of(each) for key, figure in _FIGURES.items()} for each in taken
+        {key: _printable(figure.of(each)) for key, figure in _FIGURES.items()}
+        for each in taken
     ]
     return FigureTable("sample", tuple(Column(key, "") for key in _FIGURES), rows)
+
+
+def _printable(value: Value) -> Value:
+    """Names of files may be no text at all."""
+    return printable(value) if isinstance(value, str) else value
 
 
 # --- Files ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from migcomp.bench.results_file import read_results
 from tests.cli.conftest import COMMAND, environment, program, sentence
 
 LITTLE = ("--set", "quick", "-c", "lz4,zstd", "-t", "1")
-PATIENCE_SECONDS = 200
+PATIENCE_SECONDS = 200  # of a busy machine, where a minute was nearly needed
 
 Start = Callable[[], "subprocess.Popen[bytes]"]
 
@@ -125,6 +125,30 @@ def test_what_is_lost_in_mid_run_ends_it(
     count = len(read_results(str(results)).samples)
     assert lines[-2].startswith(f"migcomp: {results} has {count} of 3,604 samples; ")
     assert all(line.startswith("migcomp: ") for line in lines), told.decode()
+
+
+def test_an_image_that_a_worker_does_not_have(
+    scheduler: tuple[str, Start], image: Path, tmp_path: Path
+) -> None:
+    """Which is there for those who read the error."""
+    address, start = scheduler
+    start()
+    with import_module("distributed").Client(address) as client:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+    base = ("bench", "sweep", image.name, "-o", "results", *LITTLE)
+    done = subprocess.run(
+        [*COMMAND, *base, "--executor", f"dask://{address}", "-q"],
+        cwd=image.parent,
+        capture_output=True,
+        env=environment(),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.stderr.decode().splitlines()[-1] == (
+        "migcomp: on a worker of the Dask cluster: guest.raw cannot be opened: No such "
+        "file or directory"
+    )
+    assert done.returncode == 3
 
 
 def test_clusters_that_cannot_be_had(

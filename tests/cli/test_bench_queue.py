@@ -163,7 +163,10 @@ def test_ctrl_c_ends_at_once() -> None:
         while _cpu_seconds(process.pid) < 1 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        try:
+            output, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()  # or a failure would wait for those hours
     assert process.returncode == 130
     assert (output, errors) == (b"", b"migcomp: interrupted\n")
 

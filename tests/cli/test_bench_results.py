@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,23 @@ def test_standard_input(done: Path) -> None:
     shown = program("bench", "show", "-", stdin=b"")
     assert shown.code == 10
     assert "is no file of results" in sentence(shown)
+
+
+def test_standard_input_that_is_a_socket(done: Path) -> None:
+    """As some programs give it to those that they start; it cannot be opened."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        shown = subprocess.Popen(
+            [*COMMAND, "bench", "show", "-", "--format", "csv"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.PIPE,
+            env=environment(),
+        )
+        theirs.close()
+        ours.sendall(done.read_bytes())
+        ours.close()
+        output, _ = shown.communicate(timeout=60)
+    assert output == command("bench", "show", done, "--format", "csv").stdout
 
 
 def keep(path: Path, sweep: Sweep) -> Path:

@@ -185,6 +185,25 @@ def test_plans_that_cannot_be_read(image: Path, tmp_path: Path) -> None:
     assert "plan.toml: [[sweep]] 1: level: lz4 has levels" in sentence(done)
 
 
+def test_an_image_whose_name_is_no_text(image: Path, tmp_path: Path) -> None:
+    guest = image.rename(os.fsdecode(os.fsencode(tmp_path) + b"/guest\xff.raw"))
+    results, output = tmp_path / "results", tmp_path / "output"
+    for _ in range(2):  # the second reads what the first wrote
+        done = sweep(guest, results, "-q")
+        assert (done.code, done.errors) == (0, "")
+    for form in ("text", "json", "csv", "markdown", "prometheus"):
+        shown = program("bench", "show", results, "--format", form)
+        assert shown.code == 0, shown.errors
+        assert b"guest\\" in shown.stdout
+    for kind in ("csv", "jsonl", "parquet"):
+        done = command(
+            "bench", "export", results, "--to", kind, "-o", output, "--force"
+        )
+        assert (done.code, done.errors) == (0, "")
+    done = command("report", results, "-o", output, "--force")
+    assert (done.code, done.errors) == (0, "")
+
+
 def test_images_that_cannot_be_swept(image: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = sweep(Path("-"), results)
@@ -338,6 +357,14 @@ def test_a_kill_loses_the_sample_under_way_only(image: Path, tmp_path: Path) -> 
     assert len({s.pid for s in after}) == 2
 
 
+def test_a_kill_ends_its_processes_too(image: Path, tmp_path: Path) -> None:
+    with started(image, tmp_path / "results", "--executor", "processes:2") as process:
+        process.kill()
+        # They have its outputs, which end with the last of them.
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     limited = ["bash", "-c", 'ulimit -f 16; trap "" XFSZ; exec "$@"', "-", *COMMAND]
@@ -354,6 +381,24 @@ def test_a_full_disk_says_how_to_go_on(image: Path, tmp_path: Path) -> None:
     assert lines[-1].startswith(f"migcomp: {results} cannot be written: File too large")
     count = len(read_results(str(results)).samples)
     assert f" has {count} of " in lines[-2]
+
+
+def test_processes_that_cannot_be_had(image: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    limited = ["bash", "-c", 'ulimit -n 16; exec "$@"', "-", *COMMAND]
+    base = ("bench", "sweep", image, "-o", results, *LITTLE, "-q")
+    done = subprocess.run(
+        [*limited, *base, "--executor", "processes:16"],
+        capture_output=True,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.decode().splitlines()[-1] == (
+        "migcomp: a process cannot be started: Too many open files; take fewer with "
+        "--executor processes:N"
+    )
+    assert done.returncode == 12
 
 
 def test_on_a_terminal(image: Path, tmp_path: Path) -> None:

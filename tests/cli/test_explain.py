@@ -211,7 +211,7 @@ def test_an_output_that_cannot_be_written(image: Path) -> None:
 def test_wrong_use(image: Path, tmp_path: Path) -> None:
     for arguments in (
         ("explain", image, "--html", "-"),
-        ("explain", image, "--png", "a", "--html", "a"),
+        ("explain", image, "--png", tmp_path / "a", "--html", f"{tmp_path}/./a"),
         ("explain", "-", "--previous", "-"),
         ("explain", image, "--sample", "much"),
     ):

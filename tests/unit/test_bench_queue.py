@@ -4,6 +4,7 @@ looks at a time."""
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import signal
@@ -319,15 +320,24 @@ def test_a_design_that_repeats_a_page_is_caught() -> None:
         measure(plan, None, designs=[twice])
 
 
-def test_threads_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (OSError(errno.EAGAIN, "No room"), "No room"),
+    ],
+)
+def test_threads_that_cannot_be_made(error: Exception, why: str) -> None:
     class Poor:
         name = "poor"
 
         def round(self, job: _core.BenchJob, threads: int, requests: int) -> Sample:
-            raise RuntimeError("can't start new thread")
+            raise error
 
-    with pytest.raises(WorkerError, match="poor with 1 threads cannot be run: can't"):
-        measure(replace(PLAN, designs=("poor",), threads=(1,)), None, designs=[Poor()])
+    plan = replace(PLAN, designs=("poor",), threads=(1,))
+    told = f"^poor with 1 thread cannot be run: {why}; take fewer threads$"
+    with pytest.raises(WorkerError, match=told):
+        measure(plan, None, designs=[Poor()])
 
 
 def test_only_native_codecs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,14 @@ def test_as_many_blocks_as_there_may_be() -> None:
     assert (rest.blocks, rest.pages) == (1 << 16, 1 << 16)
 
 
+def test_a_small_block_that_is_the_only_one_has_its_address() -> None:
+    image = blocks_of(3200, 8, 3200)
+    rows = stretches(image, Cutter(image))
+    (small,) = (row for row in rows if row.pages == 8)
+    assert (small.name, small.guest_address, small.blocks) == ("b1", 1 << 40, 1)
+    assert [row.first_page for row in rows] == sorted(row.first_page for row in rows)
+
+
 @given(st.lists(st.integers(1, 1 << 20), min_size=1, max_size=60))
 def test_the_rows_are_few(pages: list[int]) -> None:
     image = blocks_of(*pages)

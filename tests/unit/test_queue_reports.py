@@ -51,6 +51,14 @@ def sample(wall_ns: int, **more: int) -> Sample:
     return replace(plain, **more)
 
 
+def test_one_request_is_no_requests() -> None:
+    one = bench()
+    plan = replace(one.plan, memory=PAGE_SIZE)
+    text = StringIO()
+    render(replace(one, plan=plan), Console(file=text, width=80))
+    assert text.getvalue().lstrip().startswith("1 request of 1 page, ")
+
+
 def bench(handler: str = "cost", *walls: int, load: float = 0.1) -> QueueBench:
     counts = {
         "worker_wakeups": 30,

@@ -28,7 +28,12 @@ from migcomp.report.compare_figures import compare_table
 from migcomp.report.html.sweep import to_html
 from migcomp.report.sweep_figures import sweep_table
 from migcomp.report.sweep_json import compare_to_json, sweep_to_json
-from migcomp.report.sweep_samples import sample_table, write_csv, write_jsonl
+from migcomp.report.sweep_samples import (
+    sample_table,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+)
 from migcomp.report.tables import to_markdown, to_prometheus
 from migcomp.results import Block
 from tests.conftest import REPOSITORY
@@ -346,7 +351,7 @@ def hostile(folder: Path, record: int, value: object) -> Iterator[Sweep]:
             yield read_results(str(path))
 
 
-HOSTILE = [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J"]
+HOSTILE = [0, -1, (1 << 64) - 1, 1e-300, 1e19, "", "\x1b[2J", "\udcff"]
 every_record = pytest.mark.parametrize("record", [0, 1, 2, 3])
 
 
@@ -360,10 +365,12 @@ def test_hostile_values_are_refused_or_shown(
         console = Console(file=text, width=120)
         sweep_terminal.render(sweep, console)
         json.dumps(sweep_to_json(sweep), allow_nan=False)
-        to_prometheus(sweep_table(sweep))
-        to_markdown(sweep_table(sweep))
+        to_prometheus(sweep_table(sweep)).encode()
+        to_markdown(sweep_table(sweep)).encode()
         for write in (write_csv, write_jsonl):
             write(sample_table(sweep), BytesIO())
+        with contextlib.suppress(OverflowError):
+            write_parquet(sample_table(sweep), BytesIO())
         if sweep.series:
             comparison = compare(sweep, sweep, ("a", "b"))
             json.dumps(compare_to_json(comparison), allow_nan=False)
@@ -373,7 +380,7 @@ def test_hostile_values_are_refused_or_shown(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("value", [(1 << 64) - 1, 1e-300, "\x1b[2J"])
+@pytest.mark.parametrize("value", [(1 << 64) - 1, 1e-300, "\x1b[2J", "\udcff"])
 @pytest.mark.parametrize("record", [0, 1, 2])
 def test_hostile_values_make_no_page_or_a_sound_one(
     tmp_path: Path, record: int, value: object

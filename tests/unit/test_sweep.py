@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from migcomp.bench import sweep_machine as sweep_machine_module
 from migcomp.bench import sweep_run
 from migcomp.bench.executors import place_of, spread
 from migcomp.bench.page_cache import cached_share, read_through
@@ -49,6 +53,16 @@ def test_each_round_has_every_setting_and_starts_elsewhere() -> None:
             assert all(t.setting == plan.settings[t.setting_number] for t in half)
         starts.append(round[0].setting_number)
     assert sorted(starts) == list(range(6))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_of_few_settings_each_round_starts_at_another_too(count: int) -> None:
+    """Than the one before; there are not enough for each to have its own."""
+    plan = replace(PLAN, settings=PLAN.settings[:count])
+    starts = [task.setting_number for task in list(tasks(plan))[::count]]
+    assert len(starts) == 6
+    assert all(one != other for one, other in pairwise(starts))
+    assert set(starts) == set(range(count))
 
 
 def fake(task: Task, seconds: float = 1.0) -> Any:
@@ -197,6 +211,41 @@ def test_an_image_is_run_uncounted_when_a_process_sees_it_first(
     take(task_of(guest, chosen, round=0))
     take(task_of(guest, chosen, round=1))
     assert runs[3:] == [0, 1]
+
+
+def test_each_sweep_asks_again_what_machine_this_is(
+    guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's worker lives longer than a sweep, and than a governor."""
+    own = cache(sweep_machine.__wrapped__)
+    monkeypatch.setattr(sweep_run, "sweep_machine", own)
+    monkeypatch.setattr(sweep_run, "_sweep", "none")
+    task = task_of(guest, Setting("lz4", 1, "page", 1))
+    asked = []
+    for governor, sweep in (("powersave", "one"), ("other", "one"), ("other", "two")):
+        monkeypatch.setattr(sweep_machine_module, "_governor", lambda now=governor: now)
+        asked.append(take(replace(task, sweep=sweep))[0])
+    assert [machine.governor for machine in asked] == ["powersave"] * 2 + ["other"]
+    assert asked[0].id == asked[1].id != asked[2].id
+
+
+def test_a_copy_may_be_dropped_while_its_cache_is_asked_for(
+    guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another sweep, which another thread of a cluster's worker has begun."""
+
+    class Dropped(dict[str, Any]):
+        def __contains__(self, path: object) -> bool:
+            there = super().__contains__(path)
+            self.clear()
+            return there
+
+    with guest.open("rb") as file:
+        task = task_of(guest, Setting("lz4", 1, "page", 1))
+        copies = Dropped({str(guest): SimpleNamespace(fd=file.fileno())})
+        monkeypatch.setattr(sweep_run, "_copies", copies)
+        monkeypatch.setattr(sweep_run, "_sweep", task.sweep)
+        assert take(task)[1].cached_share == 1
 
 
 def test_what_the_page_cache_holds(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from migcomp.report.html.sweep_case import (
 )
 from migcomp.report.html.sweep_charts import charts
 from migcomp.units import format_link
+from tests.pages.full_sweep import SETTINGS as SETTINGS_OF_FULL
 from tests.pages.full_sweep import full_sweep
 from tests.pages.results import SAMPLES, SETTINGS, measure
 
@@ -199,6 +200,18 @@ def test_charts_need_their_figures(measured: Sweep) -> None:
     )
     keys = [chart.key for chart in charts(only_case(bare), "key")]
     assert keys == ["key-front", "key-classes", "key-request-times", "key-cpu"]
+
+
+@pytest.mark.parametrize(("fewest", "words"), [(1, ""), (4, " The fewest that")])
+def test_scaling_is_over_one_thread_measured_or_ideal(fewest: int, words: str) -> None:
+    chosen = [s for s in SETTINGS_OF_FULL if s.level == 1 and s.threads >= fewest]
+    case = only_case(full_sweep(chosen))
+    (chart,) = (c for c in charts(case, "key") if c.key == "key-scaling")
+    start = f"How many times as fast as one thread, and what would be ideal.{words}"
+    assert chart.description.startswith(start)
+    assert ("fewest" in chart.description) == bool(words)
+    times = {row[0]: row[-1] for row in chart.tables[0].rows}
+    assert times[f"zstd-1 packet x{fewest}"] == f"{fewest}.00"
 
 
 def test_the_table_has_the_samples_figures(measured: Sweep) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,23 @@ def test_a_plan_in_a_file(tmp_path: Path) -> None:
         "lz4-2 packet x2",
         "zlib-1 page dedup x1",
     ]
+
+
+def test_what_a_file_repeats_is_looked_at_once(tmp_path: Path) -> None:
+    """A thousand of each would be more to try than anybody can wait for."""
+    path = tmp_path / "plan.toml"
+    lists: dict[str, list[Any]] = {
+        "codec": ["lz4", "zstd"],
+        "level": [1, 2],
+        "grouping": ["page", "packet"],
+        "threads": [2, 1],
+    }
+    lines = [f"{key} = {values * 3}" for key, values in lists.items()]
+    path.write_text("\n".join(["[[sweep]]", *lines, "dedup = [true, false, true]"]))
+    assert read_plan(str(path)).products == tuple(
+        Product(codec, (1, 2), ("page", "packet"), (2, 1), (True, False))
+        for codec in lists["codec"]
+    )
 
 
 def test_the_document_tells_the_sets_and_a_plan(tmp_path: Path) -> None:

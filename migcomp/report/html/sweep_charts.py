@@ -172,6 +172,9 @@ def _scaling(case: Case, key: str) -> Chart | None:
     shown = case.drawn(list(families), LINES_MOST)
     every = [m for members in families.values() for m in members]
     times = [t for members in families.values() for t in _speedups(members)]
+    from_few = ""
+    if any(members[0].setting.threads > 1 for members in families.values()):
+        from_few = " The fewest that were measured are taken to be ideal."
 
     def draw(axes: Axes, narrow: bool) -> None:
         most = max(m.setting.threads for f in shown for m in families[f])
@@ -198,7 +201,7 @@ def _scaling(case: Case, key: str) -> Chart | None:
     return chart(
         key,
         "Scaling by threads",
-        "How many times as fast as with the fewest threads, and what would be ideal."
+        f"How many times as fast as one thread, and what would be ideal.{from_few}"
         + drawn_of(shown, families, "ways to compress"),
         draw,
         Table(
