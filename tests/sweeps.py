@@ -47,6 +47,8 @@ MACHINE = SweepMachine(
     codecs=(CodecInfo("zstd", "libzstd", "1.5.7", "libzstd.so.1"),),
 )
 
+STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]  # seconds, of a quiet machine
+
 
 def setting(codec: str = "zstd", level: int = 1, threads: int = 2) -> Setting:
     return Setting(codec, level, "packet", threads)
@@ -116,3 +118,12 @@ def on_machine(sweep: Sweep, **changes: object) -> Sweep:
     machine = replace(sweep.machines[0], **changes)  # type: ignore[arg-type]
     samples = (replace(sample, machine=machine.id) for sample in sweep.samples)
     return replace(sweep, machines=(machine,), samples=tuple(samples))
+
+
+def steady(**changes: object) -> Sweep:
+    return on_machine(make_sweep({setting(): (1000, STEADY)}), **changes)
+
+
+def with_samples(sweep: Sweep, **changes: object) -> Sweep:
+    samples = (replace(s, **changes) for s in sweep.samples)  # type: ignore[arg-type]
+    return replace(sweep, samples=tuple(samples))

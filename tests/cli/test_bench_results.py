@@ -26,7 +26,7 @@ from tests.cli.conftest import (
     sentence,
 )
 from tests.conftest import REPOSITORY
-from tests.sweeps import MACHINE, make_sweep, setting
+from tests.sweeps import MACHINE, STEADY, make_sweep, setting
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,6 @@ def keep(path: Path, sweep: Sweep) -> Path:
 
 
 FULL = Path("/dev/full")
-STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
 
 
 @pytest.fixture

@@ -22,10 +22,9 @@ from migcomp.report.sweep_json import compare_to_json, sweep_to_json
 from migcomp.report.tables import to_csv, to_markdown, to_prometheus
 from tests.golden.pages import steady
 from tests.pages.full_sweep import SETTINGS, full_sweep
-from tests.sweeps import IMAGE, make_sweep, setting
+from tests.sweeps import IMAGE, STEADY, make_sweep, setting
 
 FOLDER = Path(__file__).parent / "sweeps"
-STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
 SWEEP = make_sweep(
     {
         setting(level=19): (IMAGE.bytes // 8, [x / 2 for x in STEADY]),

@@ -17,7 +17,16 @@ from migcomp.bench.significance import ALPHA, p_value
 from migcomp.bench.statistics import outliers
 from migcomp.bench.sweep_figures import Figures
 from migcomp.errors import ResultsError
-from tests.sweeps import IMAGE, PAGE, PAGES, ZEROS, make_sweep, on_machine, setting
+from tests.sweeps import (
+    IMAGE,
+    PAGE,
+    PAGES,
+    STEADY,
+    ZEROS,
+    make_sweep,
+    on_machine,
+    setting,
+)
 
 # --- The front and the links ---------------------------------------------------------
 
@@ -217,9 +226,6 @@ def test_figures_follow_from_the_samples() -> None:
 def test_outliers_are_named_by_their_round() -> None:
     sweep = make_sweep({setting(): (1000, [1.0, 1.1, 0.9, 1.0, 9.0])})
     assert [s.round for s in Figures(sweep.series[0]).outliers] == [5]
-
-
-STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
 
 
 def test_a_comparison_tells_differences_from_noise() -> None:

@@ -14,11 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from migcomp.bench.compare import compare
-from migcomp.bench.sweep_results import Setting, Sweep, SweepSample
+from migcomp.bench.sweep_results import Setting, Sweep
 from migcomp.report import compare_terminal, sweep_terminal
 from migcomp.report.compare_advice import notes
 from migcomp.report.compare_figures import compare_table
-from migcomp.report.sweep_advice import advice
 from migcomp.report.sweep_figures import sweep_table
 from migcomp.report.sweep_json import compare_to_json, sweep_to_json
 from migcomp.report.sweep_samples import WRITERS, sample_table
@@ -31,9 +30,15 @@ from migcomp.report.tables import (
 )
 from migcomp.results import RequestTimes
 from tests.conftest import REPOSITORY
-from tests.sweeps import IMAGE, MACHINE, make_sweep, on_machine, setting
+from tests.sweeps import (
+    IMAGE,
+    STEADY,
+    make_sweep,
+    setting,
+    steady,
+    with_samples,
+)
 
-STEADY = [1.0, 1.01, 0.99, 1.02, 0.98]
 SLOW = setting(level=19)
 QUICK = setting("lz4", threads=1)
 USELESS = Setting("zlib", 9, "stream", 16, dedup=True)
@@ -335,73 +340,3 @@ def test_every_column_is_documented() -> None:
     for content in (sweep_to_json(SWEEP), compare_to_json(COMPARISON)):
         for key in content:
             assert f"`{key}`" in told, key
-
-
-# --- Advice --------------------------------------------------------------------------
-
-
-def steady(**changes: object) -> Sweep:
-    return on_machine(make_sweep({setting(): (1000, STEADY)}), **changes)
-
-
-def with_samples(sweep: Sweep, **changes: object) -> Sweep:
-    samples = (replace(s, **changes) for s in sweep.samples)  # type: ignore[arg-type]
-    return replace(sweep, samples=tuple(samples))
-
-
-def other_stream(sample: SweepSample) -> SweepSample:
-    return replace(sample, result=replace(sample.result, stream_bytes=1001))
-
-
-def test_figures_that_can_be_trusted_need_no_advice() -> None:
-    assert advice(steady()) == ()
-    assert advice(steady(governor="")) == ()
-    assert advice(with_samples(steady(), cached_share=None)) == ()
-
-
-@pytest.mark.parametrize(
-    ("sweep", "words"),
-    [
-        (steady(governor="powersave"), "The governor powersave lets"),
-        (steady(usable_cpus=1), "2 threads and more shared 1 CPU"),
-        (
-            with_samples(steady(), load=3.0),
-            r"busy when the sweep began \(load 3.0 on 4",
-        ),
-        (with_samples(steady(), cached_share=0.5), "Before 5 of 5 samples part of the"),
-        (replace(steady(), samples=steady().samples[:4]), "has 4 of 6 samples"),
-        (
-            make_sweep({setting(): (1000, [1.0, 1.3, 1.0, 1.2, 0.9])}),
-            "more than 5 % in 1 of 1 setting",
-        ),
-        (
-            make_sweep({setting(): (1000, [1.0, 1.01, 0.99, 1.0, 3.0])}),
-            r"zstd-1 packet x2 in round 5 \(3.00 s, median 1.00 s\)",
-        ),
-        (make_sweep({setting(): (1000, [0.1] * 5)}), "Runs lasted 100 ms only"),
-        (
-            replace(
-                steady(),
-                samples=(*steady().samples[:-1], other_stream(steady().samples[-1])),
-            ),
-            "have other sizes than those of other rounds, .*: zstd-1 packet x2",
-        ),
-        (
-            replace(steady(), machines=(MACHINE, replace(MACHINE, id="b"))),
-            "The samples come from 2 machines",
-        ),
-    ],
-)
-def test_advice_says_what_is_wrong(sweep: Sweep, words: str) -> None:
-    (sentence,) = advice(sweep)
-    assert re.search(words, sentence)
-
-
-def test_of_many_outliers_a_few_are_named() -> None:
-    walls = [1.0, 1.01, 0.99, 1.0, 3.0]
-    many = {setting(level=level): (1000, walls) for level in range(1, 8)}
-    assert "zstd-3 packet x2 in round 5" in advice(make_sweep(many))[0]
-    assert advice(make_sweep(many))[0].endswith("; and 4 more.")
-    # Far by the MAD, but hardly slower.
-    walls = [1.0, 1.001, 0.999, 1.0, 1.05]
-    assert advice(make_sweep({setting(): (1000, walls)})) == ()
