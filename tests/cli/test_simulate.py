@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from pathlib import Path
@@ -173,6 +174,23 @@ def test_costs_make_it_repeatable(snapshots: list[Path], tmp_path: Path) -> None
     again = [simulated(*common, "--costs", costs).text for _ in range(2)]
     assert again[0] == again[1]
     assert "real-seconds" not in again[0]
+
+
+def test_adaptive_costs_are_those_of_all_that_it_may_choose(
+    guest: Path, tmp_path: Path
+) -> None:
+    costs = tmp_path / "costs.json"
+    base = ("simulate", guest, "--engine", "adaptive", "--link")
+    assert command(*base, "1Gbit", "--save-costs", costs).code == 0
+    kept = json.loads(costs.read_text())["codecs"]
+    assert {codec: list(levels) for codec, levels in kept.items()} == {
+        "none": ["0"],
+        "lz4": ["1"],
+        "zstd": ["1", "3", "9"],
+    }
+    for link in ("1Mbit", "1Gbit", "100Gbit"):
+        done = command(*base, link, "--costs", costs)
+        assert done.code == 0, done.errors
 
 
 def test_engines_take_codec_and_level(guest: Path) -> None:

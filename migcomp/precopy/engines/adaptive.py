@@ -137,6 +137,7 @@ class AdaptiveEngine:
         self._candidates = self._open(memory, costs)
         self._link = _LinkMeter(clock)
         self._zero_ns = costs.zero_ns
+        self._measures = costs.stored is None
         self._saved = _SAVED  # by strength 1, of the pages that come now
         self._packet_size = 0.0  # of those that were sent, on average
         self._unsent = memory.pages  # of the first round
@@ -189,6 +190,8 @@ class AdaptiveEngine:
             if part.normal:
                 packet = self._packet(candidate, part, self._clock.cpu_ns - cpu_ns)
                 self._try_another(packet, source, group, sent.counted_bytes)
+                if self._measures and self._packets % _TRY_EVERY == 1:
+                    self._measure_others(candidate, source, group)
             sent.add(part)
         return sent
 
@@ -339,6 +342,14 @@ class AdaptiveEngine:
         done = max(packet.done, self._threads.done)
         lesson = partial(self._tried, other, saved, page_ns, packet)
         self._later(other, packet.pages, done, lesson)
+
+    def _measure_others(
+        self, candidate: _Candidate, source: GuestMemory, pages: Sequence[int]
+    ) -> None:
+        """For costs that are kept: on another link it will choose otherwise."""
+        for each in self._candidates:
+            if each is not candidate:
+                each.packets.measure(source, pages)
 
     def _later(
         self, candidate: _Candidate, pages: int, done: int, learn: Callable[[], None]
