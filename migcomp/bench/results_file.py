@@ -238,11 +238,12 @@ def _difference(there: SweepPlan, here: SweepPlan) -> str:
 
 def _first_to_differ(what: str, there: list[str], here: list[str]) -> str:
     """Empty if they are equal."""
+    ours, theirs = set(here), set(there)
     for name in there:
-        if name not in here:
+        if name not in ours:
             return f"it has the {what} {name}, and this command has not"
     for name in here:
-        if name not in there:
+        if name not in theirs:
             return f"this command has the {what} {name}, and it has not"
     return "" if there == here else f"its {what}s are in another order"
 

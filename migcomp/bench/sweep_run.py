@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
@@ -145,21 +147,31 @@ def _cached(image: SweptImage, *, read: bool) -> float | None:
     """How much of the file that has the least of it is in the page cache; with
     ``read``, all if it fits."""
     shares = []
-    for path in (_file_of(image.path), *image.diffs):
-        share = cached_share(path)
-        if share is not None and share < 1 and read:
-            read_through(path)
-            share = cached_share(path)
+    for path in (image.path, *image.diffs):
+        with _file_of(path) as file:
+            share = cached_share(file)
+            if share is not None and share < 1 and read:
+                read_through(file)
+                share = cached_share(file)
         if share is None:
             return None
         shares.append(share)
     return min(shares)
 
 
-def _file_of(path: str) -> str:
-    """What is read for it: itself, or the copy of what is behind a URL."""
-    copy = _copies.get(path)
-    return f"/proc/self/fd/{copy.fd}" if copy else path
+@contextmanager
+def _file_of(path: str) -> Iterator[str]:
+    """What is read for it: itself, or the copy of what is behind a URL, which another
+    sweep may drop meanwhile."""
+    with _copying:
+        fd = os.dup(_copies[path].fd) if path in _copies else None
+    if fd is None:
+        yield path
+        return
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _compress(task: Task, sizes: PageSizes | None) -> RunResult:

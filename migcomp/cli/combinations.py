@@ -13,7 +13,6 @@ from migcomp.precopy.parameters import Parameters
 if TYPE_CHECKING:
     from migcomp.plan.versions import Qemu
 
-_MULTIFD_CODECS = ("none", "zlib", "zstd")
 #: Levels that QEMU takes; zlib has no others.
 _ZSTD_LEVELS = range(21)
 
@@ -108,7 +107,9 @@ def _check_multifd(codec: str, level: int | None, qemu: Qemu) -> None:
             raise click.UsageError(f"{_option(name)} has no meaning with {codec}")
     if codec == "none":
         return
-    if codec not in _MULTIFD_CODECS:
+    from migcomp.precopy.engines.choice import CODECS_IN_QEMU
+
+    if codec not in CODECS_IN_QEMU["multifd"]:
         raise click.UsageError(
             f"QEMU's multifd compresses by zlib and zstd, and not by {codec}; "
             "--engine packets takes it"

@@ -167,7 +167,6 @@ class GuestChoice:
         """``stack`` closes them; ``copied`` is told how many pages of the memory
         were.  Raises ImageError."""
         from migcomp.precopy.dirty import IdleGuest
-        from migcomp.precopy.dirty_fit import fit
         from migcomp.precopy.dirty_model import ModelledGuest
         from migcomp.precopy.memory import GuestMemory
 
@@ -183,6 +182,8 @@ class GuestChoice:
         with self.open_one(self.images[0]) as image:
             memory = stack.enter_context(GuestMemory.copy_of(image, copied))
         if self.fit:
+            from migcomp.precopy.dirty_fit import fit
+
             model = fit(intervals, memory.pages)
         elif self.dirty_rate:
             model = self._model(memory)

@@ -54,7 +54,7 @@ def stretches(image: Image, cutter: Cutter) -> list[Stretch]:
     sizes = [end - start for start, end in pairwise(starts)]
     pages = starts[-1]
     cut: list[Stretch] = []
-    small = {n for n, size in enumerate(sizes) if size * SMALL < pages}
+    small = {n for n, size in enumerate(sizes) if 0 < size * SMALL < pages}
     if len(small) == 1:
         small.clear()  # it would be no fewer rows, and without an address
     for number, block in enumerate(image.blocks):

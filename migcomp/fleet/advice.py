@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from migcomp.fleet.results import MEASURED, Evacuation, FleetResult
+from migcomp.fleet.results import Evacuation, FleetResult
 from migcomp.units import format_count, format_seconds, format_share, format_size
 
 #: What differs by less is no reason to do otherwise.
@@ -127,7 +127,7 @@ def _downtimes(result: FleetResult) -> list[str]:
 def notes(result: FleetResult) -> tuple[str, ...]:
     """What the figures rest on, and what they leave out."""
     fleet = result.fleet
-    costs = result.costs if result.costs == MEASURED else f"from {result.costs}"
+    costs = f"{'' if result.measured else 'from '}{result.costs}"
     sentences = [
         f"Policy {fleet.policy}; bytes and CPU time of pages {costs}.",
         *_spare(result),

@@ -134,8 +134,10 @@ def _kind(
 def _writes(
     fleet: Fleet, guests: Guests, known: GuestCosts, pages: int, size: int
 ) -> Writes | None:
-    if not guests.dirty_rate:
+    if guests.dirty_rate is None:
         return writes_of(known.model) if known.model else None
+    if not guests.dirty_rate:
+        return None
     rate = guests.dirty_rate / size
     working_set = usual_working_set(rate, pages)
     if guests.working_set is not None:

@@ -103,6 +103,11 @@ class FleetResult:
     writing: int
 
     @property
+    def measured(self) -> bool:
+        """Costs were, for this evacuation, and are not from a file."""
+        return self.costs == MEASURED
+
+    @property
     def plain(self) -> Evacuation:
         return self.evacuations[0]
 

@@ -26,7 +26,7 @@ _TOLD_MOST = 200  # characters of what a protocol says
 _REMEDIES = {
     errno.ENOENT: "check the URL",
     errno.EISDIR: "name a file in it",
-    errno.EACCES: "name a user who may read it, in the URL or as fsspec is configured",
+    errno.EACCES: "configure fsspec with a user who may read it",
     errno.ECONNREFUSED: "check host and port, and that the server runs",
 }
 
@@ -97,13 +97,15 @@ def _failure(url: str, error: Exception) -> str:
     number = (
         getattr(why, "errno", None) or _NUMBERS.get(type(why)) or _STATUSES.get(status)
     )
-    if number in _REMEDIES:
+    # A file of another name is not what was asked for, but a key or the like.
+    other = str(getattr(why, "filename", None) or url) not in url
+    if number in _REMEDIES and not other:
         return f"{url} cannot be opened: {os.strerror(number)}; {_REMEDIES[number]}"
     # Some tell all that they tried, and some nothing, or the URL again.
-    told = str(why).partition("\n")[0][:_TOLD_MOST] or type(why).__name__
-    if status is not None:
-        told = f"the server says {status} {why.message}"
-    elif told == url:
+    said = getattr(why, "message", None) if status is not None else None
+    told = f"the server says {status} {said}" if said else str(why)
+    told = told.partition("\n")[0][:_TOLD_MOST] or type(why).__name__
+    if told == url:
         told = "it is no URL that leads anywhere"
     return f"{url} cannot be read: {told}"
 

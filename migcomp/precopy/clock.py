@@ -79,7 +79,8 @@ class Threads:
     """Threads that take jobs from the migration thread, ``depth`` at most at a time
     for each of them, and whose results the migration thread sends on.
 
-    ``done``: when the job that was handed over last is."""
+    ``done``: when the job that was handed over last is, in nanoseconds on the clock.
+    """
 
     def __init__(self, clock: Clock, threads: int, depth: int) -> None:
         self._clock = clock

@@ -65,9 +65,11 @@ class Courier:
         *,
         deltas: bool = False,
     ) -> None:
-        """``pages``: how many go together at most.  Raises CodecUnavailable where
-        there are to be deltas, and the codec has none."""
+        """``pages``: how many go together at most; ``deltas``: pages are sent against
+        what the destination has.  Raises CodecUnavailable where there are to be deltas,
+        and the codec has none."""
         self._codec = codec
+        self._deltas = deltas
         self._pages = pages
         self._threads = min(usable_cpus(), _MOST_REAL_THREADS)
         self._streams = grouping == "stream"
@@ -90,17 +92,16 @@ class Courier:
         source: GuestMemory,
         destination: GuestMemory | None,
         groups: Iterable[tuple[Sequence[int], int]],
-        *,
-        deltas: bool = False,
     ) -> Iterator[Carried]:
         """``groups``: pages that go together, and their channel; what they come to
-        is in the same order.  Nowhere without a destination.  ``deltas``: against
-        what the destination has; no page may be in two groups then.
+        is in the same order.  Nowhere without a destination.  Of deltas no page may be
+        in two groups.
 
         To be exhausted.  Raises WorkerError.
         """
         waiting: deque[tuple[Sequence[int], int]] = deque()
         queue = self._queue
+        bases = destination if self._deltas else None
         try:
             for pages, channel in groups:
                 thread = channel % self._threads if self._streams else None
@@ -114,7 +115,7 @@ class Courier:
                     0,
                     channel if self._streams else 0,
                     None,
-                    destination.page_map(pages) if deltas and destination else None,
+                    bases.page_map(pages) if bases else None,
                 )
                 queue.submit_request(request)
                 waiting.append((pages, channel))

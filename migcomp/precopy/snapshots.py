@@ -200,9 +200,12 @@ def noted_seconds(paths: Sequence[str]) -> list[float] | None:
     than a millisecond passed.
     """
     notes = Path(paths[0]).parent / _NOTES
-    if not notes.exists():
-        return None
-    text = read_small(str(notes), _NOTES_MAX, ImageError)
+    try:
+        text = read_small(str(notes), _NOTES_MAX, ImageError)
+    except ImageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
     try:
         noted = json.loads(text)
         taken = {Path(each["path"]).name: each for each in noted["images"]}

@@ -18,6 +18,7 @@ from migcomp.bench.results_file import read_results
 from tests.cli.conftest import COMMAND, environment, program, sentence
 
 LITTLE = ("--set", "quick", "-c", "lz4,zstd", "-t", "1")
+pytestmark = pytest.mark.timeout(900)
 PATIENCE_SECONDS = 200  # of a busy machine, where a minute was nearly needed
 
 Start = Callable[[], "subprocess.Popen[bytes]"]

@@ -60,7 +60,7 @@ def test_dead_workers_are_replaced_and_lose_nothing(width: int, lives: int) -> N
 
 
 class Failing(Executor):
-    """Runs tasks at once; the first of each pair fails."""
+    """Runs tasks at once; every third fails, from the fourth on."""
 
     def __init__(self) -> None:
         self.done: list[Task] = []

@@ -229,8 +229,8 @@ def test_deltas_are_small() -> None:
 
 
 def test_pages_that_are_sent_first_go_in_packets() -> None:
-    """As many bytes as where there are no deltas at all; and what is sent again is
-    compressed by itself, which these costs tell."""
+    """As many bytes as where there are no deltas at all; what is sent again goes as
+    deltas, which these costs tell."""
     delta = run(EngineChoice("delta"))
     packets = run(EngineChoice("packets"))
     assert delta.wire_bytes == packets.wire_bytes

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import threading
@@ -142,7 +143,7 @@ def test_memory_is_bounded(
     [
         ("short", "cannot be read: "),
         ("404", "cannot be opened: No such file or directory; check the URL"),
-        ("403", "cannot be opened: Permission denied; name a user who may read it"),
+        ("403", "cannot be opened: Permission denied; configure fsspec with a user"),
         ("500", "cannot be read: the server says 500 Internal Server Error$"),
     ],
 )
@@ -152,6 +153,35 @@ def test_what_a_web_server_does_not_give(
     monkeypatch.setattr(Server, "mode", mode)
     with pytest.raises(ImageError, match=f"^{server} {words}"):
         open_image(server)
+
+
+class Refused(Exception):
+    """Of a protocol that tells a number, and no more."""
+
+    status = 500
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Refused("not today\nnor tomorrow"), "not today"),
+        (Refused(), "Refused"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "/home/key"),
+            "[Errno 2] No such file: '/home/key'",
+        ),
+    ],
+)
+def test_what_a_protocol_raises(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Iterator[bytes]:
+        raise error
+
+    monkeypatch.setattr(remote, "_read", fail)
+    with pytest.raises(ImageError) as told:
+        open_image("memory://guest.raw")
+    assert str(told.value) == f"memory://guest.raw cannot be read: {words}"
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,6 @@ def shown(result: SimulationResult, width: int, monkeypatch: pytest.MonkeyPatch)
     return file.getvalue()
 
 
-def test_it_says_where_cpu_times_are_from(
-    result: SimulationResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "CPU time from a test; " in shown(result, 200, monkeypatch)
-    measured = replace(result, costs=MEASURED, reason="why")
-    assert "CPU time measured as it was spent; " in shown(measured, 200, monkeypatch)
-
-
 def test_a_migration_that_takes_no_time(
     result: SimulationResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -230,18 +230,21 @@ def test_a_copy_may_be_dropped_while_its_cache_is_asked_for(
 ) -> None:
     """By another sweep, which another thread of a cluster's worker has begun."""
 
-    class Dropped(dict[str, Any]):
-        def __contains__(self, path: object) -> bool:
-            there = super().__contains__(path)
-            self.clear()
-            return there
+    asked = []
 
+    def begin_another(path: str) -> float | None:
+        sweep_run._begin("another")
+        asked.append(path)
+        return cached_share(path)
+
+    task = task_of(guest, Setting("lz4", 1, "page", 1))
     with guest.open("rb") as file:
-        task = task_of(guest, Setting("lz4", 1, "page", 1))
-        copies = Dropped({str(guest): SimpleNamespace(fd=file.fileno())})
-        monkeypatch.setattr(sweep_run, "_copies", copies)
+        copy = SimpleNamespace(fd=file.fileno(), close=file.close)
+        monkeypatch.setattr(sweep_run, "_copies", {str(guest): copy})
         monkeypatch.setattr(sweep_run, "_sweep", task.sweep)
+        monkeypatch.setattr(sweep_run, "cached_share", begin_another)
         assert take(task)[1].cached_share == 1
+    assert asked[0].startswith("/proc/self/fd/")
 
 
 def test_what_the_page_cache_holds(tmp_path: Path) -> None:

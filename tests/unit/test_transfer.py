@@ -47,7 +47,7 @@ def carried(
             (group, number % 3)
             for number, group in enumerate(cut(pages or range(source.pages), 16))
         )
-        return [*courier.carry(source, destination, groups, deltas=deltas)]
+        return [*courier.carry(source, destination, groups)]
 
 
 @pytest.mark.parametrize(("codec", "grouping"), WAYS)

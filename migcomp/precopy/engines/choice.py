@@ -25,7 +25,7 @@ ENGINES = (
     "adaptive",
 )
 #: QEMU's, and the codecs that they have there.
-_IN_QEMU: dict[str, tuple[str, ...]] = {
+CODECS_IN_QEMU: dict[str, tuple[str, ...]] = {
     "none": (),
     "compress": ("zlib",),
     "multifd": ("none", "zlib", "zstd"),
@@ -47,11 +47,11 @@ class EngineChoice:
     def is_what_if(self, parameters: Parameters) -> bool:
         """No QEMU has that, whatever its version: the engine, the codec in it, or what
         ``parameters`` say of it."""
-        if self.name not in _IN_QEMU:
+        if self.name not in CODECS_IN_QEMU:
             return True
         if self.name == "compress" and parameters.compress_wait_thread == "adaptive":
             return True
-        return self.codec is not None and self.codec not in _IN_QEMU[self.name]
+        return self.codec is not None and self.codec not in CODECS_IN_QEMU[self.name]
 
     def told(self, parameters: Parameters) -> Parameters:
         """``parameters`` with what this chooses, where QEMU has one for it."""

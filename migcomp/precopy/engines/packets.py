@@ -58,9 +58,7 @@ class Packets:
     ) -> Sent:
         sent = Sent()
         groups = ((group, 0) for group in cut(pages, self.pages))
-        for carried in self._courier.carry(
-            source, destination, groups, deltas=self._deltas
-        ):
+        for carried in self._courier.carry(source, destination, groups):
             self._send_packet(carried, sent)
         return sent
 
