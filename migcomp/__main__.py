@@ -28,13 +28,22 @@ def main() -> NoReturn:
         end_on_signals()
         commands.main(prog_name="migcomp")
     except KeyboardInterrupt:
-        from contextlib import suppress
-
-        # Losing standard error must not change the exit code.
-        with suppress(OSError):
-            os.write(2, b"migcomp: interrupted\n")
-        raise SystemExit(130) from None
+        _end_interrupted()
+    except RuntimeError as error:
+        # What became of it while a class was being made.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _end_interrupted()
     raise SystemExit(0)
+
+
+def _end_interrupted() -> NoReturn:
+    from contextlib import suppress
+
+    # Losing standard error must not change the exit code.
+    with suppress(OSError):
+        os.write(2, b"migcomp: interrupted\n")
+    raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Pair:
         if self.significant and slower > most:
             found.append(f"{100 * slower:.1f} % slower")
         if 1 - self.rate_ratio > most:
-            found.append(f"{100 * (1 - self.rate_ratio):.1f} % less rate")
+            found.append(f"{100 * (1 - self.rate_ratio):.1f} % lower in rate")
         return tuple(found)
 
 
@@ -120,6 +120,9 @@ def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
         else:
             named = [s for s in equal if s.image.path == series.image.path]
             pairs.append(Pair(here, Figures((named or equal)[0])))
+    for name, sweep in zip(names, (before, after), strict=True):
+        if not sweep.series:
+            raise ResultsError(f"{name} has no counted sample yet; let its sweep go on")
     if not pairs:
         raise ResultsError(
             f"{names[0]} and {names[1]} have no setting of the same image in common"

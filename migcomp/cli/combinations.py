@@ -43,7 +43,12 @@ _SAME = {
     "level": ("compress_level", "multifd_zlib_level", "multifd_zstd_level"),
 }
 #: Option, and the first QEMU that has it (qapi/migration.json).
-_SINCE = {"dirty_limit": (8, 1), "avail_switchover_bandwidth": (8, 2)}
+_SINCE = {
+    "throttle_trigger_threshold": (5, 0),
+    "cpu_throttle_tailslow": (5, 1),
+    "dirty_limit": (8, 1),
+    "avail_switchover_bandwidth": (8, 2),
+}
 
 
 def check_combination(

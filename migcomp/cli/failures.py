@@ -79,6 +79,9 @@ def failures() -> Iterator[None]:
     except OSError as error:
         _end(_describe(error), OutputError.exit_code)
     except Exception as error:
+        # As RuntimeError it comes from a class that was being made.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            _end("interrupted", _INTERRUPTED)
         reason = f"{type(error).__name__}: {error}" if str(error) else repr(error)
         _end(
             f"unexpected {reason}; this is a bug in migcomp, and {DEBUG}=1 in the "

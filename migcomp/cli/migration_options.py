@@ -198,6 +198,6 @@ def parameters_of(qmp: dict[str, Any]) -> Parameters:
     if most < least:
         raise click.UsageError(
             f"--max-cpu-throttle is {most}, less than --cpu-throttle-initial, which is "
-            f"{least}"
+            f"{least}; give at least as much, or less of that"
         )
     return parameters

@@ -171,6 +171,8 @@ def command(
     check_fleet_options(fleet)
     if save_costs and costs_file:
         raise click.UsageError("--save-costs keeps what is measured, and --costs reads")
+    if costs_file == STANDARD:
+        raise click.UsageError("--costs takes a file's name, not standard input")
     if fleet is not None:
         simulate_fleet(
             fleet,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from migcomp.fleet.results import Evacuation, FleetResult
+from migcomp.fleet.results import Evacuation, FleetResult, Migrated
 from migcomp.units import format_count, format_seconds, format_share, format_size
 
 #: What differs by less is no reason to do otherwise.
@@ -100,24 +100,27 @@ def _convergence(result: FleetResult) -> list[str]:
     return sentences
 
 
-def missed(evacuation: Evacuation) -> int:
-    """Guests that converged, and were stopped for clearly longer than their limit."""
-    return sum(
-        guest.converged and guest.downtime > guest.downtime_limit * _MISSED
+def missed(evacuation: Evacuation) -> list[Migrated]:
+    """Guests that were stopped for clearly longer than their limit."""
+    return [
+        guest
         for guest in evacuation.guests
-    )
+        if guest.downtime > guest.downtime_limit * _MISSED
+    ]
 
 
 def _downtimes(result: FleetResult) -> list[str]:
     sentences = []
     for evacuation in result.evacuations:
-        number = missed(evacuation)
-        if not number:
+        late = [guest for guest in missed(evacuation) if guest.converged]
+        if not late:
             continue
+        worst = max(guest.downtime for guest in late)
+        number = len(late)
         guests = "1 guest is" if number == 1 else f"{format_count(number)} guests are"
         sentences.append(
             f"{name_of(evacuation)} {guests} stopped for longer than the downtime "
-            f"limit, {format_duration(evacuation.worst.downtime)} at worst: the more "
+            f"limit, {format_duration(worst)} at worst: the more "
             "migrate at once, the more data waits in the kernel's buffers, of which "
             "QEMU does not know. Fewer at a time make it shorter."
         )

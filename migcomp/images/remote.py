@@ -104,7 +104,7 @@ def _failure(url: str, error: Exception) -> str:
     # Some tell all that they tried, and some nothing, or the URL again.
     said = getattr(why, "message", None) if status is not None else None
     told = f"the server says {status} {said}" if said else str(why)
-    told = told.partition("\n")[0][:_TOLD_MOST] or type(why).__name__
+    told = " ".join(told.partition("\n")[0].split())[:_TOLD_MOST] or type(why).__name__
     if told == url:
         told = "it is no URL that leads anywhere"
     return f"{url} cannot be read: {told}"

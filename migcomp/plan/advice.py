@@ -43,7 +43,7 @@ def verdict(plan: Plan) -> tuple[str, ...]:
     elif best.prediction.downtime > limit / 1000 * NEAR:
         sentences.append(
             f"The guest's stop is longer than {limit} ms, as QEMU does not know what "
-            "the kernel still has to send: a lower limit makes up for it."
+            "the kernel still has to send: a lower --downtime makes up for some of it."
         )
     if best.break_even and best is not plain and best.prediction.converges:
         sentences.append(

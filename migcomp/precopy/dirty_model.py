@@ -47,9 +47,9 @@ class DirtyModel:
     def __post_init__(self) -> None:
         if not 0 < self.dirty_rate < self.working_set:
             raise ImageError(
-                f"{self.dirty_rate:g} pages cannot be written in a second by a guest "
-                f"with a working set of {self.working_set} pages; the rate must be "
-                "more than 0 and less than the working set"
+                f"{self.dirty_rate:,.1f} pages cannot be written in a second by a "
+                f"guest with a working set of {self.working_set:,} pages; the rate "
+                "must be more than 0 and less than the working set"
             )
         if self.skew < 0 or not 0 <= self.fake <= 1 or self.bytes_changed < 1:
             raise ValueError("skew >= 0, 0 <= fake <= 1, bytes_changed >= 1")

@@ -258,6 +258,7 @@ class Migration:
                 stopped=last,
                 throttle_percentage=self._convergence.throttle_percentage,
                 waiting_bytes=self._clock.backlog(),
+                threshold_bytes=self._window.threshold,
             )
         )
         self._cpu_before = self._clock.cpu_ns

@@ -26,7 +26,8 @@ class Round:
     ``dirty_pages`` were to be sent at its start, ``unchanged_pages`` of those that
     were sent had on the other side the content that they had already (fake dirty
     pages).  ``stopped``: the guest was, which is the last round.  ``waiting_bytes``
-    had been written before it began, and were not on the link yet.
+    had been written before it began, and were not on the link yet; of
+    ``threshold_bytes`` QEMU thought that they can be sent in the downtime limit.
     """
 
     iteration: int
@@ -39,6 +40,7 @@ class Round:
     cpu_ns: int = 0
     throttle_percentage: int | None = None
     waiting_bytes: int = 0
+    threshold_bytes: int = 0
 
     @property
     def seconds(self) -> float:

@@ -53,7 +53,7 @@ _FIGURES: tuple[tuple[str, Callable[[Evacuation], str]], ...] = (
     ("worst downtime", lambda each: format_duration(each.worst.downtime)),
     ("  of guest", lambda each: _name(each.worst.name)),
     ("not converged", lambda each: format_count(len(each.forced))),
-    ("over the limit", lambda each: format_count(missed(each))),
+    ("over the limit", lambda each: format_count(len(missed(each)))),
     ("over the links", lambda each: format_size(each.wire_bytes)),
     ("CPU time", lambda each: format_duration(each.cpu_seconds)),
     ("taken from guests", lambda each: _taken(each)),

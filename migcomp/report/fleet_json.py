@@ -52,7 +52,7 @@ def _evacuation(evacuation: Evacuation) -> dict[str, object]:
         "worst-downtime": _rounded(worst.downtime),
         "worst-downtime-guest": worst.name,
         "not-converged": len(evacuation.forced),
-        "longer-than-downtime-limit": missed(evacuation),
+        "longer-than-downtime-limit": len(missed(evacuation)),
         "hosts": [_plain(asdict(host)) for host in evacuation.hosts],
         "links": [_plain(asdict(link)) for link in evacuation.links],
         "guests": [_guest(guest) for guest in evacuation.guests],

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migcomp.plan.versions import Qemu
 from migcomp.precopy.results import Round, SimulationResult
 from migcomp.report.parts import (
     INDENT,
@@ -61,37 +60,32 @@ def _answer(result: SimulationResult) -> list[str]:
     down = _seconds(result.rounds[-1].seconds)
     return [
         f"{name}: {size} migrated in {total}, with the guest stopped for {down}",
-        *_waited(result),
+        *_overrun(result),
     ]
 
 
-def _waited(result: SimulationResult) -> list[str]:
-    """Why the guest was stopped for longer than it may be, where that is because of
-    what the kernel held."""
+def _overrun(result: SimulationResult) -> list[str]:
+    """Why the guest was stopped for longer than it may be."""
     last, link = result.rounds[-1], result.link.bytes_per_second
     limit = result.parameters.downtime_limit / 1000
-    waiting = last.waiting_bytes / link
-    if not last.seconds - waiting <= limit < last.seconds:
+    if not last.stopped or last.seconds <= limit:
         return []
-    sentence = (
-        f"That is longer than the downtime limit: {format_seconds(waiting)} of it went "
-        f"by while {format_size(last.waiting_bytes)} that QEMU had written before left "
-        "the kernel's buffer"
-    )
-    if _limit_helps(result):
-        sentence += f"; --max-bandwidth {int(link)} keeps that empty"
-    return [sentence]
-
-
-def _limit_helps(result: SimulationResult) -> bool:
-    """Whether a limit of what the link carries would leave the kernel nothing to hold;
-    not one that counts pages as they were before compression."""
-    parameters = result.parameters
-    compresses = result.engine == "multifd" and parameters.multifd_compression != "none"
-    if compresses and Qemu(parameters.qemu_version).compression_counts_whole:
-        return False
-    allowed = parameters.max_bandwidth
-    return not allowed or allowed > result.link.bytes_per_second
+    waiting = last.waiting_bytes / link
+    reckoned = last.threshold_bytes / limit if limit else 0.0
+    if last.seconds - waiting <= limit:
+        why = (
+            f"{format_seconds(waiting)} of it went by while "
+            f"{format_size(last.waiting_bytes)} that QEMU had written before left the "
+            "kernel's buffer, of which QEMU does not know"
+        )
+    elif reckoned > link:
+        why = (
+            f"QEMU reckoned with {format_bit_rate(reckoned)}, and the link carries "
+            f"{format_bit_rate(link)} of data"
+        )
+    else:
+        why = "more was left than QEMU reckoned with"
+    return [f"That is longer than the downtime limit: {why}"]
 
 
 def _figures(result: SimulationResult) -> Table:

@@ -105,4 +105,5 @@ def _round(round_: Round, result: SimulationResult) -> dict[str, object]:
         "cpu-ns": round_.cpu_ns,
         "throttle-pcent": round_.throttle_percentage or 0,
         "waiting-bytes": round_.waiting_bytes,
+        "threshold-bytes": round_.threshold_bytes,
     }

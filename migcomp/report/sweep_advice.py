@@ -44,7 +44,7 @@ def _unfinished(sweep: Sweep) -> str:
         return ""
     return (
         f"The sweep has {len(sweep.samples):,} of {sweep.wanted:,} samples: the "
-        "command that began it goes on."
+        "command that began it, given again, goes on."
     )
 
 

@@ -100,12 +100,12 @@ def baseline(tmp_path: Path) -> Path:
         (1.2, 99, "17%", ""),
         (1.2, 99, "5%", "zstd-1 packet x2 is 16.7 % slower"),
         (1.2, 99, "16.5", "zstd-1 packet x2 is 16.7 % slower"),
-        (1.0, 110, "5%", "zstd-1 packet x2 is 10.0 % less rate"),
+        (1.0, 110, "5%", "zstd-1 packet x2 is 10.0 % lower in rate"),
         (
             1.2,
             110,
             "5%",
-            "zstd-1 packet x2 is 16.7 % slower and 10.0 % less rate",
+            "zstd-1 packet x2 is 16.7 % slower and 10.0 % lower in rate",
         ),
     ],
 )
@@ -190,8 +190,8 @@ def test_each_setting_that_fails_has_its_line(baseline: Path, tmp_path: Path) ->
     done = program(*arguments, "-q")
     assert done.code == 11
     worse = [
-        "zstd-1 packet x2 is 10.0 % less rate and took too few rounds to tell",
-        "zstd-2 packet x2 is 10.0 % less rate and took too few rounds to tell",
+        "zstd-1 packet x2 is 10.0 % lower in rate and took too few rounds to tell",
+        "zstd-2 packet x2 is 10.0 % lower in rate and took too few rounds to tell",
     ]
     closing = f"{results} does not pass against {baseline}: 2 of 2 settings failed"
     lines = [*worse, closing]
@@ -243,6 +243,17 @@ def test_nothing_in_common(baseline: Path, tmp_path: Path) -> None:
     done = command("bench", "compare", baseline, other)
     assert done.code == 10
     assert "have no setting of the same image in common" in sentence(done)
+
+
+def test_a_sweep_that_has_just_begun_has_nothing_to_compare(
+    baseline: Path, tmp_path: Path
+) -> None:
+    sweep = read_results(str(baseline))
+    warm = replace(sweep, samples=sweep.samples[:1])
+    begun = keep(tmp_path / "begun", warm)
+    done = command("bench", "check", begun, "--baseline", baseline)
+    assert done.code == 10
+    assert sentence(done) == f"{begun} has no counted sample yet; let its sweep go on"
 
 
 @pytest.mark.parametrize("name", ["show", "compare", "check", "export"])

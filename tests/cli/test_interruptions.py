@@ -150,15 +150,23 @@ def test_ctrl_c_while_workers_work(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [image]
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise KeyboardInterrupt",
+        # What Python before 3.12 makes of it while a class is made.
+        "raise RuntimeError from KeyboardInterrupt()",
+    ],
+)
 @pytest.mark.parametrize("module", ["click", "migcomp.cli.signals", "migcomp.cli.run"])
-def test_ctrl_c_while_the_program_starts(module: str) -> None:
+def test_ctrl_c_while_the_program_starts(module: str, raised: str) -> None:
     script = f"""
 import sys
 
 class Finder:
     def find_spec(self, name, path, target=None):
         if name == {module!r}:
-            raise KeyboardInterrupt
+            {raised}
 
 sys.meta_path.insert(0, Finder())
 sys.argv = ["migcomp", "run", "x"]

@@ -77,6 +77,13 @@ def test_what_is_no_result(results: Path, image: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "page.html").exists()
 
 
+def test_json_of_which_no_page_is_made(tmp_path: Path) -> None:
+    (tmp_path / "fleet.json").write_text('{"schema": "migcomp.fleet/1"}')
+    made = program("report", tmp_path / "fleet.json", "-o", tmp_path / "page.html")
+    assert made.code == 10
+    assert "has the schema 'migcomp.fleet/1', of which no page" in sentence(made)
+
+
 def test_wrong_use(results: Path, tmp_path: Path) -> None:
     assert program("report", "-o", tmp_path / "page").code == 2
     assert program("report", results).code == 2

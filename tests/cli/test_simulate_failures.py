@@ -177,6 +177,15 @@ from tests.cli.conftest import command, program, sentence
             "--dirty-limit came with QEMU 8.1",
         ),
         (
+            (
+                *("--link", "1Gbit", "--auto-converge", "--qemu-version", "4.2"),
+                *("--throttle-trigger-threshold", "40"),
+            ),
+            2,
+            "--throttle-trigger-threshold came with QEMU 5.0",
+        ),
+        (("--link", "1Gbit", "--costs", "-"), 2, "--costs takes a file's name"),
+        (
             ("--link", "1Gbit", "--json", "--format", "hmp"),
             2,
             "--json and --format hmp exclude each other",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migcomp.errors import SetupError
+from migcomp.fleet.advice import missed
 from migcomp.fleet.evacuate import evacuate, kinds
 from migcomp.fleet.fleet import Fleet, Guests, Host, Policy, Uplink
 from migcomp.fleet.results import Evacuation
@@ -265,6 +266,7 @@ def test_what_does_not_converge_is_moved_by_force(policy: Policy) -> None:
     found = plain(told)
     assert {g.name for g in found.forced} == {"wild-1", "wild-2", "wild-3"}
     assert found.worst in found.forced
+    assert found.worst in missed(found)
     assert len(found.guests) == 4
     assert found.worst.downtime > 1
 

@@ -252,7 +252,7 @@ def test_a_comparison_tells_differences_from_noise() -> None:
     assert quicker.regressed(0.0) == ()
     assert slower.regressed(0.05) == ("33.3 % slower",)
     assert slower.regressed(0.34) == ()
-    assert same.regressed(0.05) == ("9.1 % less rate",)
+    assert same.regressed(0.05) == ("9.1 % lower in rate",)
     assert same.regressed(0.10) == ()
 
 

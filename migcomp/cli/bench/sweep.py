@@ -201,6 +201,8 @@ def command(
             file.check_machine(sweep_machine())
             for notice in settings.notices:
                 tell(notice, quiet=form.quiet)
+        if len(file.sweep.samples) == file.sweep.wanted:
+            tell(f"{output} has all samples already", quiet=form.quiet)
         try:
             with progress:
                 sweep = run_sweep(

@@ -14,7 +14,7 @@ from migcomp.errors import ResultsError
 from migcomp.report.html.charts import COLORS, NEUTRAL, Chart, Table, chart
 from migcomp.report.simulation_json import SCHEMA
 from migcomp.small_file import read_small
-from migcomp.units import format_count, format_seconds, format_size
+from migcomp.units import format_count, format_seconds, format_size, quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,15 @@ def read_simulation(path: str) -> Simulation | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if isinstance(schema, str) and schema.startswith("migcomp.") and schema != SCHEMA:
+        if schema.startswith("migcomp.sweep/"):
+            return None
+        raise ResultsError(
+            f"{path} has the schema {quoted(schema)}, of which no page is made; give "
+            "what migcomp bench sweep, or simulate --json of one migration, wrote"
+        )
+    if schema != SCHEMA:
         return None
     try:
         return _simulation(found)
