@@ -146,8 +146,8 @@ def _deduplication(found: Explanation) -> Iterator[str]:
         yield "Deduplication does not help: no page equals another."
     elif _surely(dedup.gain, whole):
         yield (
-            "Deduplicate: packets then come to "
-            f"{format_share(dedup.gain.value, whole)} less, {_with_error(dedup.gain)}."
+            f"Deduplicate: that takes {format_share(dedup.gain.value, whole)} off "
+            f"packets, {_with_error(dedup.gain)}."
         )
     else:
         yield "Deduplication does not help: packets shrink equal pages nearly as well."

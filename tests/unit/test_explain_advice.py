@@ -123,7 +123,7 @@ def test_deduplication(gain: tuple[float, float], worth: bool) -> None:
     sentence = said("edup", PAGE, PACKET, dedup)
     if worth:
         assert sentence == (
-            "Deduplicate: packets then come to 20.0 % less, 10.0 MiB give or take "
+            "Deduplicate: that takes 20.0 % off packets, 10.0 MiB give or take "
             "1.00 MiB."
         )
     else:
