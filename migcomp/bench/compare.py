@@ -107,8 +107,11 @@ def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
     of their pages is.  Of several such images, the one of the same path is taken.
 
     ``names``: of the two files.  Raises ResultsError when they have nothing in
-    common.
+    common, or one has nothing yet.
     """
+    for name, sweep in zip(names, (before, after), strict=True):
+        if not sweep.series:
+            raise ResultsError(f"{name} has no counted sample yet; let its sweep go on")
     afterwards: dict[_Case, list[Series]] = {}
     for series in after.series:
         afterwards.setdefault(_case(series), []).append(series)
@@ -120,9 +123,6 @@ def compare(before: Sweep, after: Sweep, names: tuple[str, str]) -> Comparison:
         else:
             named = [s for s in equal if s.image.path == series.image.path]
             pairs.append(Pair(here, Figures((named or equal)[0])))
-    for name, sweep in zip(names, (before, after), strict=True):
-        if not sweep.series:
-            raise ResultsError(f"{name} has no counted sample yet; let its sweep go on")
     if not pairs:
         raise ResultsError(
             f"{names[0]} and {names[1]} have no setting of the same image in common"

@@ -61,9 +61,11 @@ class Migration:
 
 
 def read_simulation(path: str) -> Simulation | None:
-    """None if it is no file that ``migcomp simulate --json`` wrote.
+    """None if it is no file that ``migcomp simulate --json`` wrote, but may be a
+    sweep's.
 
-    Raises ResultsError for one that is damaged, or cannot be read.
+    Raises ResultsError for one that is damaged, or cannot be read, and for what
+    another command wrote.
     """
     with suppress(OSError):  # which is told when it is read
         if Path(path).stat().st_size > _SIZE_MOST:
@@ -74,14 +76,13 @@ def read_simulation(path: str) -> Simulation | None:
     except (ValueError, RecursionError):
         return None
     schema = found.get("schema") if isinstance(found, dict) else None
-    if isinstance(schema, str) and schema.startswith("migcomp.") and schema != SCHEMA:
-        if schema.startswith("migcomp.sweep/"):
-            return None
-        raise ResultsError(
-            f"{path} has the schema {quoted(schema)}, of which no page is made; give "
-            "what migcomp bench sweep, or simulate --json of one migration, wrote"
-        )
     if schema != SCHEMA:
+        name = str(schema)
+        if name.startswith("migcomp.") and not name.startswith("migcomp.sweep/"):
+            raise ResultsError(
+                f"{path} has the schema {quoted(name)}, of which no page is made; give "
+                "what migcomp bench sweep, or simulate --json of one migration, wrote"
+            )
         return None
     try:
         return _simulation(found)
